@@ -1,0 +1,1 @@
+"""Other people's passes under our contract and our checks."""

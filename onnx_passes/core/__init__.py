@@ -1,0 +1,1 @@
+"""Contract, registry, pass lists, manager and model files."""

@@ -1,0 +1,1 @@
+"""Feeds, the ONNX Runtime oracle, comparison and tolerances."""

@@ -1,0 +1,1 @@
+"""One pass a file; the folder listing is the table of contents."""

@@ -1,0 +1,1 @@
+"""The flow of the guide: model, export, stages and the command line."""
