@@ -1,0 +1,222 @@
+"""Feeds for a check: read from files, or generated from what the model declares.
+
+A generated feed depends only on the model's declared inputs, the seed and the given shapes, so a
+run can be repeated from what it prints.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnx_passes.core.contract import UsageError
+from onnx_passes.numerics.ranges import integer_range
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx_ir as ir
+
+    from onnx_passes.numerics.compare import Array
+    from onnx_passes.numerics.runner import Arrays
+
+Shapes = Mapping[str, Sequence[int]]
+
+# Value metadata that declares the range of a float input: "0,1".
+RANGE_KEY = "onnx_passes.range"
+# Sizes for dimensions nobody bound: a batch of 2 shows errors a batch of 1 hides; 32 survives the
+# five halvings of a usual image network.
+DEFAULT_BATCH = 2
+DEFAULT_SIZE = 32
+
+
+def generate(model: ir.Model, *, seed: int = 0, shapes: Shapes | None = None) -> Arrays:
+    """Return one array per graph input.
+
+    Args:
+        model: Its inputs declare dtype and shape; float inputs may declare a range in the value
+            metadata ``onnx_passes.range`` ("low,high"), else they are N(0, 1). Integers stay
+            within what their consumers index.
+        seed: Seed of the generator; each input has its own stream.
+        shapes: Sizes by input name; they bind the input's symbolic dimensions everywhere.
+
+    Raises:
+        UsageError: If a shape does not fit, or an input's dtype or rank cannot be generated.
+    """
+    values = graph_inputs(model)
+    sizes = resolve_shapes(values, shapes or {})
+    streams = np.random.default_rng(seed).spawn(len(values))
+    return {
+        _name(value): _array(value, sizes[_name(value)], rng)
+        for value, rng in zip(values, streams, strict=True)
+    }
+
+
+def graph_inputs(model: ir.Model) -> list[ir.Value]:
+    """Return the inputs a caller must feed: those without a default value."""
+    initializers = model.graph.initializers
+    return [value for value in model.graph.inputs if value.name not in initializers]
+
+
+def resolve_shapes(values: Sequence[ir.Value], given: Shapes) -> dict[str, tuple[int, ...]]:
+    """Return a static shape for every input; one symbol has one size everywhere.
+
+    Raises:
+        UsageError: If a given shape contradicts the model or another one.
+    """
+    names = [_name(value) for value in values]
+    for name in given:
+        if name not in names:
+            msg = f"--shape names input {name!r}, the model has {', '.join(names) or 'no inputs'}"
+            raise UsageError(msg)
+    symbols: dict[str, int] = {}
+    for value in values:
+        if _name(value) in given:
+            _bind(value, given[_name(value)], symbols)
+    return {_name(value): _static_shape(value, given, symbols) for value in values}
+
+
+def has_symbols(model: ir.Model) -> bool:
+    """Return whether any graph input has a dimension without a fixed size."""
+    return any(
+        value.shape is not None and not all(isinstance(dim, int) for dim in value.shape)
+        for value in graph_inputs(model)
+    )
+
+
+def load(path: Path) -> Arrays:
+    """Read feeds from a ``.npz`` file, or from a folder of ``<input name>.npy`` files.
+
+    Raises:
+        UsageError: If the path is neither, is broken, or holds nothing.
+    """
+    if path.is_dir():
+        arrays = {file.stem: _read_npy(file) for file in sorted(path.glob("*.npy"))}
+    elif path.suffix == ".npz" and path.is_file():
+        arrays = _read_npz(path)
+    else:
+        msg = f"feeds {path} is neither a .npz file nor a folder of .npy files"
+        raise UsageError(msg)
+    if not arrays:
+        msg = f"feeds {path} holds no array; expected one per graph input, by name"
+        raise UsageError(msg)
+    return arrays
+
+
+def validate(model: ir.Model, feeds: Mapping[str, Any]) -> Arrays:
+    """Return the feeds the model needs, checked for name, dtype, rank and fixed sizes.
+
+    Raises:
+        UsageError: Naming the input, what was given and what is expected.
+    """
+    values = graph_inputs(model)
+    names = [_name(value) for value in values]
+    if missing := [name for name in names if name not in feeds]:
+        msg = f"feeds lack input {missing[0]!r}; the model needs {', '.join(names)}"
+        raise UsageError(msg)
+    if extra := sorted(set(feeds) - set(names)):
+        msg = f"feeds hold {extra[0]!r}, which is no input; the model needs {', '.join(names)}"
+        raise UsageError(msg)
+    symbols: dict[str, int] = {}
+    arrays: Arrays = {}
+    for value in values:
+        name = _name(value)
+        array = np.asarray(feeds[name])
+        if value.dtype is not None and array.dtype != value.dtype.numpy():
+            msg = f"feed {name!r} is {array.dtype}, the model's input is {value.dtype.numpy()}"
+            raise UsageError(msg)
+        _bind(value, array.shape, symbols)
+        arrays[name] = array
+    return arrays
+
+
+def describe(feeds: Mapping[str, Any]) -> str:
+    """Return ``x float32 [2, 3, 32, 100], ids int64 [2]``."""
+    return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items())
+
+
+def _static_shape(value: ir.Value, given: Shapes, symbols: dict[str, int]) -> tuple[int, ...]:
+    name = _name(value)
+    if name in given:
+        return tuple(int(dim) for dim in given[name])
+    if value.shape is None:
+        msg = f"input {name!r} has no declared rank; give --shape {name}=D0,D1,..."
+        raise UsageError(msg)
+    return tuple(_size(dim, axis, symbols) for axis, dim in enumerate(value.shape))
+
+
+def _size(dim: Any, axis: int, symbols: dict[str, int]) -> int:  # noqa: ANN401  int or SymbolicDim
+    if isinstance(dim, int):
+        return dim
+    default = DEFAULT_BATCH if axis == 0 else DEFAULT_SIZE
+    return symbols.setdefault(dim.value, default) if dim.value else default
+
+
+def _bind(value: ir.Value, sizes: Sequence[int], symbols: dict[str, int]) -> None:
+    """Check ``sizes`` against the declared shape and remember what each symbol is."""
+    name, shape = _name(value), value.shape
+    if shape is None:
+        return
+    wanted = "[" + ", ".join(str(getattr(dim, "value", dim) or "?") for dim in shape) + "]"
+    if len(shape) != len(sizes):
+        msg = f"input {name!r} is {wanted}, got {len(sizes)} sizes: {list(sizes)}"
+        raise UsageError(msg)
+    for dim, size in zip(shape, sizes, strict=True):
+        if isinstance(dim, int):
+            expected = dim
+        else:
+            expected = symbols.setdefault(dim.value, int(size)) if dim.value else int(size)
+        if expected != size:
+            msg = f"input {name!r} is {wanted}, got {list(sizes)}: {dim} is {expected}, not {size}"
+            raise UsageError(msg)
+
+
+def _array(value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    if value.dtype is None:
+        msg = f"input {_name(value)!r} declares no dtype; give --feeds"
+        raise UsageError(msg)
+    if not value.dtype.is_floating_point() and not value.dtype.is_integer():
+        if value.dtype.name == "BOOL":
+            return rng.integers(0, 2, shape).astype(bool)
+        msg = f"input {_name(value)!r} is {value.dtype.name}, which is not generated; give --feeds"
+        raise UsageError(msg)
+    if value.dtype.is_integer():
+        low, high = integer_range(value)
+        return rng.integers(low, high, shape).astype(value.dtype.numpy())
+    return _floats(value, shape, rng).astype(value.dtype.numpy())
+
+
+def _floats(value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    declared = value.metadata_props.get(RANGE_KEY)
+    if declared is None:
+        return rng.standard_normal(shape)
+    try:
+        low, high = (float(bound) for bound in declared.split(","))
+    except ValueError:
+        msg = f"input {_name(value)!r}: {RANGE_KEY} is {declared!r}, expected 'low,high'"
+        raise UsageError(msg) from None
+    return rng.uniform(low, high, shape)
+
+
+def _read_npz(path: Path) -> Arrays:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        msg = f"feeds {path} cannot be read as .npz: {str(error).splitlines()[0]}"
+        raise UsageError(msg) from error
+
+
+def _read_npy(path: Path) -> Array:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"feed {path} cannot be read as .npy: {str(error).splitlines()[0]}"
+        raise UsageError(msg) from error
+
+
+def _name(value: ir.Value) -> str:
+    return value.name or ""

@@ -1,0 +1,64 @@
+"""The terminal: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+def emit_json(document: object) -> None:
+    """Print ``document`` as JSON on stdout, without colours or wrapping."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+class Meter:
+    """What a long loop reports to; the bar is the terminal's business."""
+
+    def __init__(self, bar: Any, task: Any) -> None:  # noqa: ANN401  rich is imported late
+        """Wrap a task of a ``rich.progress.Progress``."""
+        self._bar = bar
+        self._task = task
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Show that ``done`` of ``total`` items are finished."""
+        self._bar.update(self._task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int | None = None) -> Iterator[Meter]:
+    """Show a progress bar on stderr while the block runs; gone when it ends."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        yield Meter(bar, bar.add_task(description, total=total))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  whatever json cannot encode
+    """Encode numpy scalars, arrays and paths."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
