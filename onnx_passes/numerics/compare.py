@@ -125,17 +125,17 @@ def _problem(expected: Array, actual: Array) -> str:
 
 
 def _widen(array: Array) -> Array:
-    return array.astype(np.float64) if array.dtype.kind not in "OUS" else np.zeros(array.shape)
+    if array.dtype.kind in "OUS":
+        return np.zeros(array.shape)
+    return np.asarray(array, dtype=np.float64)
 
 
 def _gap(expected: Array, actual: Array) -> Array:
     """Return |actual - expected|; equal infinities and two NaN are 0, one NaN is inf."""
     with np.errstate(all="ignore"):
-        gap: Array = np.abs(np.asarray(actual - expected))
+        gap = np.abs(actual - expected)
     same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
-    gap[np.isnan(gap)] = np.inf
-    gap[same] = 0.0
-    return gap
+    return np.asarray(np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap)))
 
 
 def _max_ulp(expected: Array, actual: Array) -> float:
@@ -155,7 +155,7 @@ def _ordinal(array: Array) -> Array:
     raw = np.ascontiguousarray(array).view(_BITS[array.dtype.itemsize])
     sign = raw >> (bits - 1)
     magnitude = (raw & ((1 << (bits - 1)) - 1)).astype(np.float64)
-    return np.where(sign == 1, -magnitude, magnitude)
+    return np.asarray(np.where(sign == 1, -magnitude, magnitude))
 
 
 def _cosine(expected: Array, actual: Array) -> float:

@@ -212,7 +212,7 @@ def _read_npz(path: Path) -> Arrays:
 
 def _read_npy(path: Path) -> Array:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         msg = f"feed {path} cannot be read as .npy: {str(error).splitlines()[0]}"
         raise UsageError(msg) from error

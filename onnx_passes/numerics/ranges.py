@@ -44,11 +44,7 @@ def integer_range(value: ir.Value) -> tuple[int, int]:
                 msg = f"input {value.name!r} steers a shape ({node.op_type}); give it with --feeds"
                 raise UsageError(msg)
             if _INDICES.get(node.op_type) == position:
-                high = (
-                    min(high, _extent(node, value))
-                    if high != DEFAULT_HIGH
-                    else _extent(node, value)
-                )
+                extents.append(_extent(node, value))
             elif node.op_type in _CARRIERS and (position == 0 or node.op_type == "Concat"):
                 waiting.extend(node.outputs)
     return 0, min(extents, default=DEFAULT_HIGH)
