@@ -177,7 +177,7 @@ class _Reader:
     def _take(self, what: str) -> str:
         token = self._peek()
         if not token or (len(token) == 1 and token in "(){}[],=*"):
-            self._fail(f"{token!r} where {what} was expected" if token else f"no {what}")
+            self._fail(f"{repr(token) if token else 'the end'} where {what} was expected")
         self._next += 1
         return token
 

@@ -1,0 +1,295 @@
+"""Build the typed, named nodes that replace one node.
+
+An operand is an :class:`onnx_ir.Value`, computed when the model runs, or a NumPy array, known now.
+Arithmetic between arrays happens now and emits nothing, so the same lines of a rewrite serve static
+and dynamic shapes: a static extent is an array, a dynamic one the output of a Shape node.
+
+Every operator emitted here exists, with the same meaning and the same spelling, in every opset
+from 11 on; that leaves out Squeeze, Unsqueeze, Split and the Reduce family with axes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+Operand: TypeAlias = "ir.Value | npt.NDArray[np.generic]"
+Dims: TypeAlias = "list[int | str | None]"
+
+PRECISION_KEY = "onnx_passes.precision"
+PRECISION_SEGMENT = "/float32/"
+
+_FOLD: dict[str, Callable[..., npt.NDArray[np.generic]]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Max": np.maximum,
+    "Min": np.minimum,
+}
+_BOOLEAN = frozenset({"Less", "Greater", "Equal", "And", "Or", "Not"})
+
+
+class Names:
+    """Every node and value name of a model, so that new ones never collide."""
+
+    def __init__(self, model: ir.Model) -> None:
+        """Collect the names once; the cost is linear in the model."""
+        self._taken: set[str] = set()
+        for graph in (*model.graphs(), *model.functions.values()):
+            self._taken.update(value.name or "" for value in graph.inputs)
+            if isinstance(graph, ir.Graph):
+                self._taken.update(graph.initializers)
+            for node in graph:
+                self._taken.add(node.name or "")
+                self._taken.update(value.name or "" for value in node.outputs)
+
+    def fresh(self, base: str) -> str:
+        """Return ``base``, or ``base_1``, ``base_2``... if it is taken, and take it."""
+        name, count = base, 0
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._taken.add(name)
+        return name
+
+
+class Emitter:
+    """Collects the nodes that will stand before ``anchor``, in order."""
+
+    def __init__(self, anchor: ir.Node, names: Names) -> None:
+        """Name everything after ``anchor``: its node name, or its output's if it has none."""
+        self.nodes: list[ir.Node] = []
+        self.initializers: list[ir.Value] = []
+        self._names = names
+        self._prefix = anchor.name or anchor.outputs[0].name or anchor.op_type
+        self._in_function = isinstance(anchor.graph, ir.Function)
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._shapes: dict[ir.Value, ir.Value] = {}
+        self._precise = False
+
+    @contextlib.contextmanager
+    def precise(self) -> Iterator[None]:
+        """Mark the nodes emitted inside: they must stay float32 on any target."""
+        before, self._precise = self._precise, True
+        try:
+            yield
+        finally:
+            self._precise = before
+
+    def value(self, operand: Operand) -> ir.Value:
+        """Return ``operand`` as a value, making a constant of an array; equal ones are shared."""
+        if isinstance(operand, ir.Value):
+            return operand
+        array = np.ascontiguousarray(operand).reshape(operand.shape)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._constant(array)
+        return self._constants[key]
+
+    def op(
+        self,
+        op_type: str,
+        *inputs: Operand | None,
+        hint: str = "",
+        dtype: ir.DataType | None = None,
+        dims: Sequence[int | str | None] | None = None,
+        **attributes: int | list[int] | str,
+    ) -> ir.Value:
+        """Emit one node and return its output.
+
+        Args:
+            op_type: An operator of the default domain.
+            inputs: Values, arrays (made constants), or None for an omitted input.
+            hint: The readable last part of the name; the operator's name by default.
+            dtype: Type of the output; by default that of the first input, or bool for a predicate.
+            dims: Shape of the output; by default the broadcast of the inputs.
+            attributes: Attributes of the node.
+        """
+        values = [None if operand is None else self.value(operand) for operand in inputs]
+        segment = PRECISION_SEGMENT if self._precise else "/"
+        name = self._names.fresh(f"{self._prefix}{segment}{hint or op_type.lower()}")
+        present = [value for value in values if value is not None]
+        if dtype is None:
+            dtype = ir.DataType.BOOL if op_type in _BOOLEAN else present[-1].dtype
+        if dims is None:
+            dims = _broadcast([value.shape for value in present])
+        output = ir.Value(
+            name=name,
+            type=None if dtype is None else ir.TensorType(dtype),
+            shape=None if dims is None else ir.Shape(dims),
+        )
+        node = ir.node(op_type, values, attributes, outputs=[output], name=name)
+        if self._precise:
+            node.metadata_props[PRECISION_KEY] = "float32"
+        self.nodes.append(node)
+        return output
+
+    def math(self, op_type: str, *inputs: Operand, hint: str = "") -> Operand:
+        """Emit Add, Sub, Mul, Max or Min, or compute it now when every input is an array."""
+        if all(isinstance(operand, np.ndarray) for operand in inputs):
+            return _FOLD[op_type](*inputs)
+        return self.op(op_type, *inputs, hint=hint)
+
+    def cast(self, operand: Operand, dtype: ir.DataType, hint: str = "") -> Operand:
+        """Convert to ``dtype``; nothing is emitted where nothing changes."""
+        if isinstance(operand, np.ndarray):
+            return operand.astype(dtype.numpy())
+        if operand.dtype == dtype:
+            return operand
+        return self.op("Cast", operand, hint=hint, dtype=dtype, dims=_dims(operand), to=dtype.value)
+
+    def reshape(self, operand: Operand, sizes: Sequence[Operand], hint: str = "") -> Operand:
+        """Reshape to the product of ``sizes``, each an int64 [1] array or value."""
+        static = [_static(size) for size in sizes]
+        if isinstance(operand, np.ndarray):
+            return operand.reshape([size for size in static if size is not None])
+        return self.op(
+            "Reshape", operand, self.stack(sizes), hint=hint, dtype=operand.dtype, dims=static
+        )
+
+    def transpose(self, value: ir.Value, perm: list[int], hint: str = "") -> ir.Value:
+        """Permute the axes of ``value``."""
+        dims = _dims(value)
+        shape = None if dims is None else [dims[axis] for axis in perm]
+        return self.op("Transpose", value, hint=hint, dims=shape, perm=perm)
+
+    def take(self, operand: Operand, index: int, hint: str = "") -> Operand:
+        """Return ``operand[index]``; the first axis is dropped."""
+        if isinstance(operand, np.ndarray):
+            return np.asarray(operand[index])
+        dims = _dims(operand)
+        return self.op(
+            "Gather",
+            operand,
+            np.array(index, np.int64),
+            hint=hint,
+            dtype=operand.dtype,
+            dims=None if dims is None else dims[1:],
+            axis=0,
+        )
+
+    def stack(self, sizes: Sequence[Operand]) -> Operand:
+        """Concatenate int64 [1] operands into one int64 [n] operand."""
+        if all(isinstance(size, np.ndarray) for size in sizes):
+            return np.concatenate([np.asarray(size) for size in sizes])
+        return self.op("Concat", *sizes, hint="sizes", dims=[len(sizes)], axis=0)
+
+    def sizes(self, value: ir.Value, axes: Sequence[int]) -> Operand:
+        """Return the extents of some axes, int64 [n]: an array if all of them are static."""
+        static = [value.shape[axis] for axis in axes] if value.shape is not None else [None]
+        if all(isinstance(size, int) for size in static):
+            return np.array(static, np.int64)
+        if value not in self._shapes:
+            rank = None if value.shape is None else len(value.shape)
+            self._shapes[value] = self.op(
+                "Shape", value, hint="shape", dtype=ir.DataType.INT64, dims=[rank]
+            )
+        return self.op(
+            "Gather",
+            self._shapes[value],
+            np.array(axes, np.int64),
+            hint="size",
+            dtype=ir.DataType.INT64,
+            dims=[len(axes)],
+            axis=0,
+        )
+
+    def _constant(self, array: npt.NDArray[np.generic]) -> ir.Value:
+        name = self._names.fresh(f"{self._prefix}/constant")
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
+        )
+        if self._in_function:  # a function has no initializers
+            self.nodes.append(
+                ir.node("Constant", [], {"value": tensor}, outputs=[value], name=name)
+            )
+        else:
+            self.initializers.append(value)
+        return value
+
+    def replace(self, anchor: ir.Node, result: ir.Value) -> None:
+        """Put the collected nodes in the place of ``anchor``; ``result`` takes over its output.
+
+        ``result`` must be the output of a collected node. Name, type and shape of the output stay.
+        """
+        old = anchor.outputs[0]
+        graph = anchor.graph
+        if graph is None:
+            msg = f"node {anchor.name!r} stands in no graph"
+            raise ValueError(msg)
+        result.name, old.name = old.name, None
+        result.type = old.type or result.type
+        result.shape = old.shape or result.shape
+        result.metadata_props.update(old.metadata_props)
+        old.replace_all_uses_with(result, replace_graph_outputs=True)
+        if isinstance(graph, ir.Graph):
+            for value in self.initializers:
+                graph.register_initializer(value)
+        graph.insert_before(anchor, self.nodes)
+        graph.remove(anchor, safe=True)
+
+
+def size(operand: Operand) -> int | None:
+    """Return a static int64 [1] extent as an int, or None for a dynamic one."""
+    return _static(operand)
+
+
+def restore_precision_marks(model: ir.Model) -> int:
+    """Mark again the nodes whose name says that they must stay float32.
+
+    Tools that rebuild nodes (onnxsim does) keep names and drop metadata.
+
+    Returns:
+        The number of nodes that were marked.
+    """
+    count = 0
+    for graph in (*model.graphs(), *model.functions.values()):
+        for node in graph:
+            if PRECISION_SEGMENT in (node.name or "") and PRECISION_KEY not in node.metadata_props:
+                node.metadata_props[PRECISION_KEY] = "float32"
+                count += 1
+    return count
+
+
+def _static(operand: Operand) -> int | None:
+    return int(operand.reshape(())[()]) if isinstance(operand, np.ndarray) else None
+
+
+def _dims(value: ir.Value) -> Dims | None:
+    if value.shape is None:
+        return None
+    return [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+
+
+def _broadcast(shapes: list[ir.Shape | None]) -> Dims | None:
+    """Return the broadcast of some shapes; an axis that cannot be told is None."""
+    if any(shape is None for shape in shapes):
+        return None
+    known = [
+        [dim if isinstance(dim, int) else dim.value for dim in shape]
+        for shape in shapes
+        if shape is not None
+    ]
+    rank = max(len(dims) for dims in known)
+    columns = zip(*([1] * (rank - len(dims)) + dims for dims in known), strict=True)
+    return [_join(column) for column in columns]
+
+
+def _join(column: tuple[int | str | None, ...]) -> int | str | None:
+    wide = {dim for dim in column if dim != 1}
+    if not wide:
+        return 1
+    numbers = [dim for dim in wide if isinstance(dim, int)]
+    return numbers[0] if numbers else (wide.pop() if len(wide) == 1 else None)

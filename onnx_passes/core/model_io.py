@@ -1,0 +1,167 @@
+"""Model files: load with reasons, save atomically, keep large tensors on disk.
+
+A model file is untrusted: external data must lie inside the model's folder and be as long as the
+model says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from onnx_passes.core.contract import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx
+    import onnx_ir as ir
+
+    ModelLike: TypeAlias = str | os.PathLike[str] | onnx.ModelProto | ir.Model
+
+# protobuf cannot hold 2 GiB in one message; above this, tensors go beside the model.
+MAX_SINGLE_FILE_BYTES = (1 << 31) - (1 << 24)
+
+
+def load(path: str | os.PathLike[str]) -> ir.Model:
+    """Read a model; tensors in external files stay there until they are used.
+
+    Raises:
+        ModelError: If the file is missing, is no ONNX model, or its external data is missing,
+            too short or outside the model's folder.
+    """
+    import onnx_ir as ir
+
+    path = Path(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        msg = f"model {path}: found {found}, expected an ONNX file"
+        raise ModelError(msg)
+    try:
+        model = ir.load(path)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        msg = f"model {path} is not a readable ONNX file ({reason}); export it again"
+        raise ModelError(msg) from error
+    if not model.opset_imports:
+        msg = f"model {path} declares no opset, so it is no ONNX model or a broken one"
+        raise ModelError(msg)
+    for tensor in external_tensors(model):
+        _check_external(tensor, path)
+    return model
+
+
+def to_model(model: ModelLike) -> ir.Model:
+    """Return an ``onnx_ir.Model`` that the caller may change: loaded, converted or cloned.
+
+    Raises:
+        ModelError: If a path cannot be loaded.
+        UsageError: If ``model`` is of another type.
+    """
+    import onnx
+    import onnx_ir as ir
+
+    if isinstance(model, ir.Model):
+        return model.clone()
+    if isinstance(model, onnx.ModelProto):
+        return ir.from_proto(model)
+    if isinstance(model, (str, os.PathLike)):
+        return load(model)
+    msg = f"a model is a path, an onnx.ModelProto or an onnx_ir.Model, got {type(model).__name__}"
+    raise UsageError(msg)
+
+
+def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
+    """Write a model and, where it needs one, ``<name>.data``: whole, or not at all.
+
+    Tensors go to the data file when some were external before or when one file cannot hold them.
+
+    Raises:
+        UsageError: If the target cannot be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        msg = f"cannot write {path}: the folder {path.parent} does not exist; create it first"
+        raise UsageError(msg)
+    if path.is_dir():
+        msg = f"cannot write {path}: it is a folder; give a file name like model.onnx"
+        raise UsageError(msg)
+    try:
+        with staging_folder(path.parent) as folder:
+            _write(model, folder / path.name)
+            # The data first: a model file never points at data that is not there.
+            for name in (f"{path.name}.data", path.name):
+                if (folder / name).exists():
+                    (folder / name).replace(path.parent / name)
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise UsageError(msg) from error
+
+
+@contextlib.contextmanager
+def staging_folder(parent: Path) -> Iterator[Path]:
+    """Yield a hidden folder on the same file system, removed at the end whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=".onnx-passes-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def external_tensors(model: ir.Model) -> list[ir.ExternalTensor]:
+    """Return the initializers of all graphs that live in a file."""
+    import onnx_ir as ir
+
+    return [
+        value.const_value
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if isinstance(value.const_value, ir.ExternalTensor)
+    ]
+
+
+def initializer_bytes(model: ir.Model) -> int:
+    """Return the size of all initializers of all graphs, in bytes."""
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def opset(model: ir.Model, domain: str = "") -> int:
+    """Return the model's opset for ``domain`` (0 when it imports none)."""
+    return model.opset_imports.get(domain, 0)
+
+
+def _write(model: ir.Model, path: Path) -> None:
+    import onnx_ir as ir
+
+    large = initializer_bytes(model) > MAX_SINGLE_FILE_BYTES
+    if large or external_tensors(model):
+        ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        ir.save(model, path)
+
+
+def _check_external(tensor: ir.ExternalTensor, model_path: Path) -> None:
+    folder = model_path.parent.resolve()
+    target = (folder / tensor.location).resolve()
+    if not target.is_relative_to(folder):
+        msg = f"model {model_path}: external data {tensor.location!r} lies outside its folder"
+        raise ModelError(msg)
+    if not target.is_file():
+        msg = f"model {model_path}: external data {tensor.location!r} is missing; put it beside it"
+        raise ModelError(msg)
+    end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
+    if target.stat().st_size < end:
+        msg = (
+            f"model {model_path}: external data {tensor.location!r} holds "
+            f"{target.stat().st_size} bytes, tensor {tensor.name!r} needs {end}"
+        )
+        raise ModelError(msg)

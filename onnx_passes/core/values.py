@@ -1,0 +1,85 @@
+"""What several passes must know about a value, and the one way to put one in another's place.
+
+The names of graph outputs belong to the caller: a value that stands in for an output takes over
+its name, type and shape, and where it cannot, there is a reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    """Yield the main graph, the body of each function, and the sub-graphs of them all."""
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
+        yield root
+        yield from root.subgraphs()
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """Yield the graphs that are attributes of ``node``: an If's branches, a Loop's body."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """Return the tensor ``value`` always holds, or None.
+
+    An initializer that is also a graph input is a default, not a constant.
+    """
+    if value is None or value.is_graph_input():
+        return None
+    return ir.convenience.get_const_tensor(value)
+
+
+def why_not_replace(old: ir.Value, new: ir.Value) -> str | None:
+    """Return the reason why ``new`` cannot stand in for ``old``, or None if it can."""
+    if not old.is_graph_output():
+        return None
+    if new.is_graph_input():
+        return f"it copies the graph input {new.name!r} to the graph output {old.name!r}"
+    if new.is_initializer():
+        return f"it copies the initializer {new.name!r} to the graph output {old.name!r}"
+    if new.is_graph_output():
+        return f"{new.name!r} and {old.name!r} are both graph outputs"
+    if new.graph is not old.graph:
+        return f"{new.name!r} belongs to the graph around the one whose output is {old.name!r}"
+    return None
+
+
+def replace(old: ir.Value, new: ir.Value) -> None:
+    """Let all readers of ``old`` read ``new``; see :func:`why_not_replace`."""
+    if old.is_graph_output():
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        new.name, new.type, new.shape = old.name, old.type, old.shape
+        return
+    old.replace_all_uses_with(new)
+    if not new.is_graph_input() and not new.is_graph_output():
+        new.type = old.type if new.type is None else new.type
+        new.shape = old.shape if new.shape is None else new.shape
+
+
+def remove(node: ir.Node) -> None:
+    """Take ``node``, which nothing reads, out of its graph, with all that its sub-graphs read."""
+    for graph in subgraphs(node):
+        for inner in list(graph.all_nodes()):
+            inner.resize_inputs(0)
+    if node.graph is not None:
+        node.graph.remove(node, safe=True)
+
+
+def drop_unread_initializer(value: ir.Value | None) -> None:
+    """Remove ``value`` if it is an initializer that nothing reads and no caller can name."""
+    if value is None or not value.is_initializer() or value.uses():
+        return
+    if value.is_graph_input() or value.is_graph_output() or value.graph is None or not value.name:
+        return
+    del value.graph.initializers[value.name]
