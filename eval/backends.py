@@ -1,0 +1,214 @@
+"""Run a recogniser with ONNX Runtime, and evaluate it on a data folder."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.ctc import CLASSES, STEPS, Reading, decode
+from eval.errors import EvalError, NonFiniteError
+from eval.evaluation import BadPolicy, Evaluation, Throughput, check_policy, conclude
+from eval.images import CHANNELS, HEIGHT, WIDTH
+from eval.lmdb_data import LmdbTree
+from eval.manifest import Manifest, Record
+from eval.samples import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from eval.evaluation import Progress
+    from eval.images import Float32
+
+DEFAULT_BATCH = 32  # a choice: it decides the speed and the memory, never a text
+_WARM_UP_RUNS = 2  # the first also shows the true output shape
+_INPUT = [CHANNELS, HEIGHT, WIDTH]
+_OUTPUT = [STEPS, CLASSES]
+_LONGEST_REASON = 300
+
+
+class OrtBackend:
+    """A model [*, 3, 32, 100] -> [*, 25, 37] on the CPU provider of ONNX Runtime.
+
+    Attributes:
+        batch_size: Images in a run: what the model fixes, or else what was asked for.
+    """
+
+    def __init__(self, model_path: Path, batch_size: int | None = None) -> None:
+        """Load the model, check its shapes and warm it up.
+
+        Args:
+            model_path: An ONNX file with one float32 input and one float32 output.
+            batch_size: Images in a run. A model with a fixed batch runs at its own.
+
+        Raises:
+            EvalError: If the model cannot be loaded or run, or has other shapes.
+        """
+        if batch_size is not None and batch_size < 1:
+            msg = f"batch size is {batch_size}; expected at least 1"
+            raise EvalError(msg)
+        self._path = model_path
+        self._session = _load(model_path)
+        fixed = _fixed_batch(self._session, model_path)
+        self._padded = fixed is not None
+        self.batch_size = fixed or batch_size or DEFAULT_BATCH
+        self._input = self._session.get_inputs()[0].name
+        self._images = 0
+        self._seconds = 0.0
+        for _ in range(_WARM_UP_RUNS):
+            self._run(np.zeros((self.batch_size, *_INPUT), np.float32))
+
+    @property
+    def throughput(self) -> Throughput:
+        """The speed so far: time inside the session only, without the warm-up."""
+        return Throughput(self._images, self._seconds, self.batch_size)
+
+    def run(self, images: Iterable[Float32]) -> Iterator[Float32]:
+        """Yield the probabilities of each batch, in the order of ``images``.
+
+        A last batch that is not full runs as it is, or padded if the model fixes the batch; the
+        padding's results are dropped and it does not count as images.
+
+        Args:
+            images: Inputs, each float32 [3, 32, 100].
+
+        Yields:
+            float32 [n, 25, 37], n at most the batch size.
+
+        Raises:
+            EvalError: If the model cannot be run.
+        """
+        for group in _groups(images, self.batch_size):
+            batch = np.stack(group)
+            if self._padded and len(group) < self.batch_size:
+                missing = self.batch_size - len(group)
+                batch = np.concatenate([batch, np.zeros((missing, *_INPUT), np.float32)])
+            start = time.perf_counter()
+            probabilities = self._run(batch)
+            self._seconds += time.perf_counter() - start
+            self._images += len(group)
+            yield probabilities[: len(group)]
+
+    def _run(self, batch: Float32) -> Float32:
+        try:
+            (probabilities,) = self._session.run(None, {self._input: batch})
+        except Exception as error:  # the runtime's errors share no base class
+            msg = f"model {self._path} does not run at batch {len(batch)}: {_short(error)}"
+            raise EvalError(msg) from error
+        if list(probabilities.shape) != [len(batch), *_OUTPUT]:
+            shape = list(probabilities.shape)
+            msg = f"model {self._path} gives {shape}; expected {[len(batch), *_OUTPUT]}"
+            raise EvalError(msg)
+        return np.asarray(probabilities)
+
+
+def evaluate(
+    model_path: Path,
+    data_dir: Path,
+    batch_size: int | None = None,
+    bad: BadPolicy = "count",
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Read every record below ``data_dir`` with a model and compare with the labels.
+
+    Args:
+        model_path: An ONNX file, see :class:`OrtBackend`.
+        data_dir: A folder of LMDB data sets, see :mod:`eval.lmdb_data`.
+        batch_size: Images in a run; see :class:`OrtBackend`.
+        bad: Whether a bad record counts as wrong or is excluded.
+        on_progress: Called with the records read and their total.
+
+    Raises:
+        EvalError: If the data or the model cannot be used, or no record counts.
+        NonFiniteError: If the model's output holds NaN or infinity.
+    """
+    check_policy(bad)
+    records: list[Record] = []
+    readings: list[Reading] = []
+    with LmdbTree(data_dir) as tree:
+        backend = OrtBackend(model_path, batch_size)
+        for probabilities in backend.run(_images(tree, records, on_progress)):
+            _refuse_non_finite(probabilities, records, len(readings))
+            readings += decode(probabilities)
+    return conclude(Manifest(tuple(records)), readings, bad, backend.throughput)
+
+
+def _images(
+    tree: LmdbTree, records: list[Record], on_progress: Progress | None
+) -> Iterator[Float32]:
+    """Yield the input of each good record and append every record to ``records``."""
+    for sample in tree:
+        record, image = prepare(sample)
+        records.append(record)
+        if on_progress:
+            on_progress(len(records), len(tree))
+        if image is not None:
+            yield image
+
+
+def _refuse_non_finite(probabilities: Float32, records: list[Record], done: int) -> None:
+    """Refuse NaN and infinity, naming the record; ``done`` good records came before."""
+    finite = np.isfinite(probabilities).all(axis=(1, 2))
+    if not finite.all():
+        record = Manifest(tuple(records)).good[done + int(finite.argmin())]
+        msg = (
+            f"the model gives NaN or infinity for record {record.record} of {record.dataset}; "
+            "check its precision"
+        )
+        raise NonFiniteError(msg)
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401  onnxruntime has no types
+    import onnxruntime as ort
+
+    if not path.is_file():
+        msg = f"model {path} is not a file; give an ONNX file"
+        raise EvalError(msg)
+    try:
+        return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors share no base class
+        msg = f"ONNX Runtime cannot load {path}: {_short(error)}"
+        raise EvalError(msg) from error
+
+
+def _fixed_batch(session: Any, path: Path) -> int | None:  # noqa: ANN401  see above
+    """Return the batch that the model fixes, or None; refuse any other interface."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    expected = f"expected one float32 {['*', *_INPUT]} -> one float32 {['*', *_OUTPUT]}"
+    if len(inputs) != 1 or len(outputs) != 1:
+        msg = f"model {path} has {len(inputs)} inputs and {len(outputs)} outputs; {expected}"
+        raise EvalError(msg)
+    for value, dims in ((inputs[0], _INPUT), (outputs[0], _OUTPUT)):
+        if value.type != "tensor(float)" or not _fits(value.shape, dims):
+            msg = f"model {path}: {value.name!r} is {value.type} {value.shape}; {expected}"
+            raise EvalError(msg)
+    batch = inputs[0].shape[0]
+    return batch if isinstance(batch, int) else None
+
+
+def _fits(shape: list[int | str | None], dims: list[int]) -> bool:
+    """Tell whether ``shape`` may be [*, *dims]: a dimension without a number may be any."""
+    if len(shape) != 1 + len(dims):
+        return False
+    return all(
+        not isinstance(found, int) or found == wanted
+        for found, wanted in zip(shape[1:], dims, strict=True)
+    )
+
+
+def _groups(images: Iterable[Float32], size: int) -> Iterator[list[Float32]]:
+    group: list[Float32] = []
+    for image in images:
+        group.append(image)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _short(error: Exception) -> str:
+    """Return the runtime's message on one line; it may hold a whole stack of them."""
+    return " ".join(str(error).split())[:_LONGEST_REASON]

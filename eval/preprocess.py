@@ -1,0 +1,108 @@
+"""Write the network's inputs as files for an inference tool, and the manifest that names them.
+
+``img_<index>.bin`` is float32 [1, 3, 32, 100], little-endian, 38,400 bytes. A bad record has none.
+The folder is built under another name and appears at once when it is complete, so neither a
+half-written file nor one of an earlier run can be mistaken for part of it.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eval.errors import EvalError
+from eval.lmdb_data import LmdbTree
+from eval.manifest import Manifest, read_manifest, write_manifest
+from eval.samples import prepare
+
+if TYPE_CHECKING:
+    from eval.evaluation import Progress
+
+MANIFEST_FILE = "manifest.json"
+_OUR_FILE = re.compile(r"img_[0-9]+\.bin|manifest\.json")
+
+
+def preprocess(data: Path, out: Path, on_progress: Progress | None = None) -> Manifest:
+    """Turn every record below ``data`` into a file in ``out``.
+
+    Args:
+        data: A folder of LMDB data sets, see :mod:`eval.lmdb_data`.
+        out: The folder to write. If it exists, it must be empty or hold an earlier result, which
+            is replaced.
+        on_progress: Called with the records done and their total.
+
+    Raises:
+        EvalError: If the data cannot be read, or ``out`` cannot be written or holds other files.
+    """
+    try:
+        out = out.resolve()
+        _refuse_folder(out, data)
+        with LmdbTree(data) as tree:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+                fresh = Path(scratch, "new")
+                manifest = _write(tree, fresh, on_progress)
+                _exchange(fresh, out, Path(scratch, "old"))
+    except OSError as error:
+        msg = f"cannot use {error.filename or out}: {error.strerror}"
+        raise EvalError(msg) from error
+    return manifest
+
+
+def _refuse_folder(out: Path, data: Path) -> None:
+    """Refuse to write where something other than an earlier result would be lost or mixed up."""
+    if out.is_relative_to(data.resolve()):
+        msg = f"output folder {out} is inside the data folder {data}; choose one outside it"
+        raise EvalError(msg)
+    if not out.exists():
+        return
+    if not out.is_dir():
+        msg = f"output {out} is a file; give a folder"
+        raise EvalError(msg)
+    names = sorted(path.name for path in out.iterdir())
+    if not names:
+        return
+    strangers = [name for name in names if not _OUR_FILE.fullmatch(name)]
+    if strangers or not _has_manifest(out):
+        found = strangers[0] if strangers else f"no {MANIFEST_FILE} of ours"
+        msg = f"output folder {out} is not an earlier result (found {found}); choose another"
+        raise EvalError(msg)
+
+
+def _has_manifest(folder: Path) -> bool:
+    try:
+        read_manifest(folder / MANIFEST_FILE)
+    except EvalError:
+        return False
+    return True
+
+
+def _write(tree: LmdbTree, folder: Path, on_progress: Progress | None) -> Manifest:
+    """Write the input files and, last, the manifest into a new folder."""
+    folder.mkdir()
+    records = []
+    for sample in tree:
+        record, image = prepare(sample)
+        if image is not None:
+            (folder / f"img_{record.index}.bin").write_bytes(image.astype("<f4").tobytes())
+        records.append(record)
+        if on_progress:
+            on_progress(len(records), len(tree))
+    manifest = Manifest(tuple(records))
+    write_manifest(manifest, folder / MANIFEST_FILE)
+    return manifest
+
+
+def _exchange(fresh: Path, out: Path, old: Path) -> None:
+    """Put ``fresh`` in the place of ``out``, which moves to ``old``; undo if that fails."""
+    existed = out.exists()
+    if existed:
+        out.rename(old)
+    try:
+        fresh.rename(out)
+    except OSError:
+        if existed:
+            old.rename(out)
+        raise

@@ -1,0 +1,162 @@
+"""``onnx-passes eval``: from a data set to an accuracy, in one step or around another tool.
+
+``run`` does everything with ONNX Runtime. ``preprocess`` and ``score`` are the two ends of the
+flow on a device: what lies between them turns ``img_<n>.bin`` into ``img_<n>_0.bin``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.console import emit_json, out, progress
+
+if TYPE_CHECKING:
+    from eval.evaluation import BadPolicy, Evaluation, Score
+    from eval.manifest import Manifest
+
+_FOLDER_OR_FILE = click.Path(path_type=Path)
+_bad = click.option(
+    "--bad",
+    type=click.Choice(["count", "exclude"]),
+    default="count",
+    show_default=True,
+    help="Count records without a usable image or label as wrong, or leave them out.",
+)
+_data = click.option(
+    "--data", required=True, type=_FOLDER_OR_FILE, help="Folder of LMDB data sets, at any depth."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+def _example(arguments: str) -> str:
+    return f"\b\nExample:\n  onnx-passes eval {arguments}"
+
+
+@click.group(name="eval")
+def group() -> None:
+    """Preprocess images, score results, run a model."""
+
+
+@group.command(epilog=_example("preprocess --data evaluation --out bin_data"))
+@_data
+@click.option(
+    "--out",
+    "out_dir",
+    required=True,
+    type=_FOLDER_OR_FILE,
+    help="Folder to write; an earlier result in it is replaced.",
+)
+@_json
+def preprocess(data: Path, out_dir: Path, *, as_json: bool) -> None:
+    """Write img_<n>.bin for every record, and manifest.json."""
+    from eval.preprocess import preprocess as write_inputs
+
+    with progress("preprocess") as meter:
+        manifest = write_inputs(data, out_dir, meter.update)
+    bad = [record for record in manifest.records if record.reason is not None]
+    if as_json:
+        emit_json(
+            {
+                "out": str(out_dir),
+                "records": len(manifest.records),
+                "written": len(manifest.good),
+                "bad": [asdict(record) for record in bad],
+            }
+        )
+        return
+    _show_manifest(manifest)
+    out.print(f"{len(manifest.good)} files in {out_dir}", markup=False)
+
+
+@group.command(epilog=_example("score --results results/bs1 --manifest bin_data/manifest.json"))
+@click.option(
+    "--results",
+    required=True,
+    type=_FOLDER_OR_FILE,
+    help="Folder of img_<n>_0.bin, float32 [1, 25, 37] each.",
+)
+@click.option(
+    "--manifest",
+    "manifest_file",
+    required=True,
+    type=_FOLDER_OR_FILE,
+    help="manifest.json, as preprocess wrote it.",
+)
+@_bad
+@_json
+def score(results: Path, manifest_file: Path, bad: BadPolicy, *, as_json: bool) -> None:
+    """Score the results of an inference tool."""
+    from eval.manifest import read_manifest
+    from eval.score import score as score_results
+
+    manifest = read_manifest(manifest_file)
+    with progress("score") as meter:
+        evaluation = score_results(results, manifest, bad, meter.update)
+    _show(evaluation, as_json=as_json)
+
+
+@group.command(epilog=_example("run model.onnx --data evaluation --batch 32"))
+@click.argument("model", type=_FOLDER_OR_FILE)
+@_data
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Images in a run (32 unless told); a model with a fixed batch runs at its own.",
+)
+@_bad
+@_json
+def run(model: Path, data: Path, batch: int | None, bad: BadPolicy, *, as_json: bool) -> None:
+    """Evaluate a model with ONNX Runtime."""
+    from eval.backends import evaluate
+
+    with progress("evaluate") as meter:
+        evaluation = evaluate(model, data, batch, bad, meter.update)
+    _show(evaluation, as_json=as_json)
+
+
+def _show_manifest(manifest: Manifest) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("data set", "records", "bad", "why")
+    for name, records in Counter(record.dataset for record in manifest.records).items():
+        mine = (record.reason for record in manifest.records if record.dataset == name)
+        reasons = Counter(reason for reason in mine if reason is not None)
+        why = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+        table.add_row(escape(name), str(records), str(reasons.total()), escape(why))
+    out.print(table)
+
+
+def _show(evaluation: Evaluation, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(evaluation.to_json())
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("data set", "records", "bad", "counted", "correct", "acc", "norm_edit_dis")
+    for name, figures in evaluation.datasets.items():
+        table.add_row(escape(name), *_cells(figures))
+    table.add_section()
+    table.add_row("all", *_cells(evaluation.overall))
+    out.print(table)
+    out.print(f"acc {evaluation.acc!r}, norm_edit_dis {evaluation.norm_edit_dis!r}")
+    if speed := evaluation.throughput:
+        out.print(
+            f"{speed.images_per_s:.1f} images/s at batch {speed.batch_size}, "
+            f"{speed.images} images in {speed.seconds:.2f} s of model time"
+        )
+
+
+def _cells(figures: Score) -> list[str]:
+    counts = (figures.records, figures.bad, figures.counted, figures.correct)
+    return [
+        *map(str, counts),
+        f"{figures.acc:.6f}",
+        f"{figures.norm_edit_dis:.6f}",
+    ]
