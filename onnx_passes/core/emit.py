@@ -43,7 +43,7 @@ class Names:
     def __init__(self, model: ir.Model) -> None:
         """Collect the names once; the cost is linear in the model."""
         self._taken: set[str] = set()
-        for graph in (*model.graphs(), *model.functions.values()):
+        for graph in scopes(model):
             self._taken.update(value.name or "" for value in graph.inputs)
             if isinstance(graph, ir.Graph):
                 self._taken.update(graph.initializers)
@@ -241,9 +241,12 @@ class Emitter:
         graph.remove(anchor, safe=True)
 
 
-def size(operand: Operand) -> int | None:
-    """Return a static int64 [1] extent as an int, or None for a dynamic one."""
-    return _static(operand)
+def scopes(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
+    """Yield the main graph, every function, and the sub-graphs of both."""
+    tops: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for top in tops:
+        yield top
+        yield from top.subgraphs()
 
 
 def restore_precision_marks(model: ir.Model) -> int:
@@ -255,7 +258,7 @@ def restore_precision_marks(model: ir.Model) -> int:
         The number of nodes that were marked.
     """
     count = 0
-    for graph in (*model.graphs(), *model.functions.values()):
+    for graph in scopes(model):
         for node in graph:
             if PRECISION_SEGMENT in (node.name or "") and PRECISION_KEY not in node.metadata_props:
                 node.metadata_props[PRECISION_KEY] = "float32"
@@ -268,22 +271,21 @@ def _static(operand: Operand) -> int | None:
 
 
 def _dims(value: ir.Value) -> Dims | None:
-    if value.shape is None:
-        return None
-    return [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+    return None if value.shape is None else _dims_of(value.shape)
+
+
+def _dims_of(shape: ir.Shape) -> Dims:
+    return [dim if isinstance(dim, int) else dim.value for dim in shape]
 
 
 def _broadcast(shapes: list[ir.Shape | None]) -> Dims | None:
     """Return the broadcast of some shapes; an axis that cannot be told is None."""
     if any(shape is None for shape in shapes):
         return None
-    known = [
-        [dim if isinstance(dim, int) else dim.value for dim in shape]
-        for shape in shapes
-        if shape is not None
-    ]
+    known = [_dims_of(shape) for shape in shapes if shape is not None]
     rank = max(len(dims) for dims in known)
-    columns = zip(*([1] * (rank - len(dims)) + dims for dims in known), strict=True)
+    ones: Dims = [1]
+    columns = zip(*(ones * (rank - len(dims)) + dims for dims in known), strict=True)
     return [_join(column) for column in columns]
 
 

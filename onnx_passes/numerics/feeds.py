@@ -33,7 +33,13 @@ DEFAULT_BATCH = 2
 DEFAULT_SIZE = 32
 
 
-def generate(model: ir.Model, *, seed: int = 0, shapes: Shapes | None = None) -> Arrays:
+def generate(
+    model: ir.Model,
+    *,
+    seed: int = 0,
+    shapes: Shapes | None = None,
+    sizes: tuple[int, int] = (DEFAULT_BATCH, DEFAULT_SIZE),
+) -> Arrays:
     """Return one array per graph input.
 
     Args:
@@ -42,15 +48,16 @@ def generate(model: ir.Model, *, seed: int = 0, shapes: Shapes | None = None) ->
             within what their consumers index.
         seed: Seed of the generator; each input has its own stream.
         shapes: Sizes by input name; they bind the input's symbolic dimensions everywhere.
+        sizes: For symbolic dimensions nobody bound: on the first axis, on any other.
 
     Raises:
         UsageError: If a shape does not fit, or an input's dtype or rank cannot be generated.
     """
     values = graph_inputs(model)
-    sizes = resolve_shapes(values, shapes or {})
+    static = resolve_shapes(values, shapes or {}, sizes)
     streams = np.random.default_rng(seed).spawn(len(values))
     return {
-        _name(value): _array(value, sizes[_name(value)], rng)
+        _name(value): _array(value, static[_name(value)], rng)
         for value, rng in zip(values, streams, strict=True)
     }
 
@@ -61,7 +68,11 @@ def graph_inputs(model: ir.Model) -> list[ir.Value]:
     return [value for value in model.graph.inputs if value.name not in initializers]
 
 
-def resolve_shapes(values: Sequence[ir.Value], given: Shapes) -> dict[str, tuple[int, ...]]:
+def resolve_shapes(
+    values: Sequence[ir.Value],
+    given: Shapes,
+    sizes: tuple[int, int] = (DEFAULT_BATCH, DEFAULT_SIZE),
+) -> dict[str, tuple[int, ...]]:
     """Return a static shape for every input; one symbol has one size everywhere.
 
     Raises:
@@ -76,7 +87,7 @@ def resolve_shapes(values: Sequence[ir.Value], given: Shapes) -> dict[str, tuple
     for value in values:
         if _name(value) in given:
             _bind(value, given[_name(value)], symbols)
-    return {_name(value): _static_shape(value, given, symbols) for value in values}
+    return {_name(value): _static_shape(value, given, symbols, sizes) for value in values}
 
 
 def has_symbols(model: ir.Model) -> bool:
@@ -138,20 +149,21 @@ def describe(feeds: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items())
 
 
-def _static_shape(value: ir.Value, given: Shapes, symbols: dict[str, int]) -> tuple[int, ...]:
+def _static_shape(
+    value: ir.Value, given: Shapes, symbols: dict[str, int], sizes: tuple[int, int]
+) -> tuple[int, ...]:
     name = _name(value)
     if name in given:
         return tuple(int(dim) for dim in given[name])
     if value.shape is None:
         msg = f"input {name!r} has no declared rank; give --shape {name}=D0,D1,..."
         raise UsageError(msg)
-    return tuple(_size(dim, axis, symbols) for axis, dim in enumerate(value.shape))
+    return tuple(_size(dim, sizes[axis > 0], symbols) for axis, dim in enumerate(value.shape))
 
 
-def _size(dim: Any, axis: int, symbols: dict[str, int]) -> int:  # noqa: ANN401  int or SymbolicDim
+def _size(dim: int | ir.SymbolicDim, default: int, symbols: dict[str, int]) -> int:
     if isinstance(dim, int):
         return dim
-    default = DEFAULT_BATCH if axis == 0 else DEFAULT_SIZE
     return symbols.setdefault(dim.value, default) if dim.value else default
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from onnx_passes.core.contract import ModelError
+from onnx_passes.core.model_io import initializer_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     AnyModel: TypeAlias = ir.Model | onnx.ModelProto | Path
+    AnyRunner: TypeAlias = "Runner | ReferenceRunner"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -41,10 +43,13 @@ class Runner:
         ModelError: If onnxruntime cannot load the model; the message is its own first line.
     """
 
+    kind = "onnxruntime, CPU, one thread, graph optimisation off"
+
     def __init__(self, model: AnyModel, *, threads: int = 1) -> None:
         """Create the session."""
         import onnxruntime as ort
 
+        self._threads = threads
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
@@ -61,6 +66,10 @@ class Runner:
         self.input_names = [value.name for value in self._session.get_inputs()]
         self.output_names = [value.name for value in self._session.get_outputs()]
 
+    def again(self, model: AnyModel) -> Runner:
+        """Return a runner of the same kind for another version of the model."""
+        return Runner(model, threads=self._threads)
+
     def run(self, feeds: Mapping[str, Any], fetch: Sequence[str] | None = None) -> Arrays:
         """Return the outputs named in ``fetch`` (all by default) for one set of feeds.
 
@@ -74,6 +83,63 @@ class Runner:
         except Exception as error:
             msg = f"onnxruntime cannot run the model: {first_line(error)}"
             raise ModelError(msg) from error
+
+
+class ReferenceRunner:
+    """The ONNX reference evaluator, for models onnxruntime has no kernel for. It is slow.
+
+    Raises:
+        ModelError: If the evaluator does not take the model.
+    """
+
+    kind = "ONNX reference evaluator (onnxruntime has no kernel for this model)"
+
+    def __init__(self, model: AnyModel) -> None:
+        """Prepare the evaluator."""
+        from onnx.reference import ReferenceEvaluator
+
+        with _source(model) as source:
+            try:
+                self._evaluator = ReferenceEvaluator(_proto(source))
+            except Exception as error:
+                msg = f"the ONNX reference evaluator cannot load the model: {first_line(error)}"
+                raise ModelError(msg) from error
+        self.input_names = list(self._evaluator.input_names)
+        self.output_names = list(self._evaluator.output_names)
+
+    def run(self, feeds: Mapping[str, Any], fetch: Sequence[str] | None = None) -> Arrays:
+        """Return the outputs named in ``fetch`` (all by default) for one set of feeds.
+
+        Raises:
+            ModelError: If the evaluator fails on these feeds.
+        """
+        names = list(fetch) if fetch is not None else self.output_names
+        wanted = {name: feeds[name] for name in self.input_names if name in feeds}
+        try:
+            values = self._evaluator.run(names, wanted)
+        except Exception as error:
+            msg = f"the ONNX reference evaluator cannot run the model: {first_line(error)}"
+            raise ModelError(msg) from error
+        return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+    def again(self, model: AnyModel) -> ReferenceRunner:
+        """Return a runner of the same kind for another version of the model."""
+        return ReferenceRunner(model)
+
+
+def open_runner(model: AnyModel) -> AnyRunner:
+    """Return onnxruntime on ``model``, or the reference evaluator where it has no kernel.
+
+    Raises:
+        ModelError: If neither takes the model; the message is onnxruntime's.
+    """
+    try:
+        return Runner(model)
+    except ModelError as error:
+        try:
+            return ReferenceRunner(model)
+        except ModelError:
+            raise error from None
 
 
 def run_model(model: AnyModel, feeds: Mapping[str, Any]) -> Arrays:
@@ -102,13 +168,19 @@ def _source(model: AnyModel) -> Iterator[str | bytes]:
             yield model.SerializeToString()
             return
         model = ir.from_proto(model)
-    if _tensor_bytes(model) < MAX_BYTES_IN_MEMORY:
+    if initializer_bytes(model) < MAX_BYTES_IN_MEMORY:
         yield ir.to_proto(_internal(model)).SerializeToString()
         return
     with tempfile.TemporaryDirectory(prefix="onnx-passes-") as folder:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.data")
         yield str(path)
+
+
+def _proto(source: str | bytes) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.load(source) if isinstance(source, str) else onnx.load_from_string(source)
 
 
 def _internal(model: ir.Model) -> ir.Model:
@@ -129,12 +201,3 @@ def _internal(model: ir.Model) -> ir.Model:
             if isinstance(value.const_value, ir.ExternalTensor):
                 value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
     return copy
-
-
-def _tensor_bytes(model: ir.Model) -> int:
-    return sum(
-        value.const_value.nbytes
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )

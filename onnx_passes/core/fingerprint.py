@@ -1,0 +1,114 @@
+"""Did a pass change the model? Measured, not believed.
+
+The fingerprint covers everything that is saved. Arrays behind tensors are made read-only first, so
+that a pass cannot change a weight in place unseen; each tensor is then hashed once in its life.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx_ir as ir
+
+
+class Fingerprinter:
+    """Fingerprints versions of a model; remembers the tensors it has seen."""
+
+    def __init__(self) -> None:
+        """Start with no tensor seen."""
+        # The tensor is kept with its digest: an id is only unique while its object lives.
+        self._seen: dict[int, tuple[Any, str]] = {}
+
+    def __call__(self, model: ir.Model) -> str:
+        """Return a digest of ``model``; equal digests mean equal models."""
+        freeze(model)
+        digest = hashlib.sha256()
+        for part in self._parts(model):
+            digest.update(part.encode())
+            digest.update(b"\0")
+        return digest.hexdigest()
+
+    def _parts(self, model: ir.Model) -> Iterator[str]:
+        yield repr((model.ir_version, sorted(model.opset_imports.items())))
+        yield repr(sorted(model.metadata_props.items()))
+        yield from self._graph(model.graph)
+        for key, function in sorted(model.functions.items()):
+            yield repr((key, sorted(function.opset_imports.items())))
+            yield from self._graph(function)
+
+    def _graph(self, graph: ir.Graph | ir.Function) -> Iterator[str]:
+        yield "inputs" + ";".join(map(_value, graph.inputs))
+        yield "outputs" + ";".join(map(_value, graph.outputs))
+        for name, value in getattr(graph, "initializers", {}).items():
+            yield f"{name}={self._tensor(value.const_value)}"
+        for node in graph:
+            yield repr((node.domain, node.op_type, node.overload, node.name))
+            yield repr([value.name if value is not None else None for value in node.inputs])
+            yield ";".join(map(_value, node.outputs))
+            yield repr(sorted(node.metadata_props.items()))
+            for name, attribute in node.attributes.items():
+                yield name
+                yield from self._attribute(attribute)
+
+    def _attribute(self, attribute: ir.Attr) -> Iterator[str]:
+        import onnx_ir as ir
+
+        yield repr((attribute.type, attribute.ref_attr_name))
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield from self._graph(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            for graph in attribute.as_graphs():
+                yield from self._graph(graph)
+        elif attribute.type == ir.AttributeType.TENSOR:
+            yield self._tensor(attribute.value)
+        else:
+            yield repr(attribute.value)
+
+    def _tensor(self, tensor: Any) -> str:  # noqa: ANN401  any of onnx-ir's tensor classes
+        if tensor is None:
+            return "none"
+        known = self._seen.get(id(tensor))
+        if known is None:
+            known = (tensor, _content(tensor))
+            self._seen[id(tensor)] = known
+        return known[1]
+
+
+def freeze(model: ir.Model) -> None:
+    """Put read-only views behind the tensors whose arrays could be changed in place.
+
+    The caller's own arrays stay writable; only the model looks at them through a view.
+    """
+    import onnx_ir as ir
+
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if not isinstance(tensor, ir.Tensor) or not isinstance(tensor.raw, np.ndarray):
+                continue
+            if tensor.raw.flags.writeable:
+                view = tensor.raw.view()
+                view.flags.writeable = False
+                value.const_value = ir.Tensor(view, dtype=tensor.dtype, name=tensor.name)
+
+
+def _content(tensor: Any) -> str:  # noqa: ANN401  any of onnx-ir's tensor classes
+    """Return dtype, shape and a digest of the bytes; a file is named, not read."""
+    import onnx_ir as ir
+
+    head = f"{tensor.dtype}{tuple(tensor.shape)}"
+    if isinstance(tensor, ir.ExternalTensor):
+        return f"{head}@{tensor.path}:{tensor.offset}:{tensor.length}"
+    if tensor.dtype == ir.DataType.STRING:
+        return head + repr(tensor.numpy().tolist())
+    return head + hashlib.blake2b(tensor.tobytes(), digest_size=16).hexdigest()
+
+
+def _value(value: ir.Value) -> str:
+    return f"{value.name}:{value.type}:{value.shape}"

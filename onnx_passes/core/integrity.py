@@ -1,0 +1,143 @@
+"""Is a rewritten model still a valid model with the same interface?
+
+The structural check costs no more than the graph: large tensors are left out of what the checker
+sees, so a model of several gigabytes is checked in milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+# Small initializers may be shapes or axes, which shape inference reads; larger ones are weights.
+_MAX_CHECKED_BYTES = 1024
+
+
+class BrokenModelError(Exception):
+    """A rewrite left something that is no graph any more: it cannot be copied or saved."""
+
+
+class Baseline:
+    """What the original model fulfils, and what every rewritten version must therefore fulfil.
+
+    Args:
+        model: The original.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        """Check the original once: nothing is demanded of a rewrite that it does not fulfil."""
+        self._inputs = [_signature(value) for value in model.graph.inputs]
+        self._outputs = [_signature(value) for value in model.graph.outputs]
+        proto = skeleton(model)
+        self.problem = _checker_says(proto, full=False)
+        self._full = not self.problem and not _checker_says(proto, full=True)
+
+    def violation(self, model: ir.Model) -> str:
+        """Return what is wrong with ``model`` in one sentence, or an empty string.
+
+        Raises:
+            BrokenModelError: If the model cannot even be copied and serialised.
+        """
+        if changed := self._interface_change(model):
+            return changed
+        if self.problem:
+            return ""
+        try:
+            proto = skeleton(model)
+        except Exception as error:
+            raise BrokenModelError(_line(_root(error))) from error
+        said = _checker_says(proto, full=self._full)
+        return f"onnx.checker: {said}" if said else ""
+
+    def _interface_change(self, model: ir.Model) -> str:
+        for kind, before, values in (
+            ("input", self._inputs, model.graph.inputs),
+            ("output", self._outputs, model.graph.outputs),
+        ):
+            after = [_signature(value) for value in values]
+            names_before, names_after = [s[0] for s in before], [s[0] for s in after]
+            if names_before != names_after:
+                return f"graph {kind}s were {names_before}, now {names_after}"
+            for old, new in zip(before, after, strict=True):
+                if not _compatible(old, new, refine=kind == "output"):
+                    return f"graph {kind} {old[0]!r} was {_show(old)}, now {_show(new)}"
+        return ""
+
+
+Signature = tuple[str, "ir.DataType | None", "tuple[int | str | None, ...] | None"]
+
+
+def skeleton(model: ir.Model) -> onnx.ModelProto:
+    """Return the model as a proto whose weights are graph inputs instead of data."""
+    import onnx_ir as ir
+
+    copy = model.clone()
+    for name, value in list(copy.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes <= _MAX_CHECKED_BYTES:
+            continue
+        # A tensor's shape is static, whatever its protocol's type says.
+        value.shape = value.shape or ir.Shape([dim for dim in tensor.shape if isinstance(dim, int)])
+        value.dtype = value.dtype or tensor.dtype
+        del copy.graph.initializers[name]
+        value.const_value = None
+        if value not in copy.graph.inputs:
+            copy.graph.inputs.append(value)
+    return ir.to_proto(copy)
+
+
+def _checker_says(proto: onnx.ModelProto, *, full: bool) -> str:
+    """Return the first line of onnx.checker's complaint, or an empty string."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(proto, full_check=full)
+    except Exception as error:
+        return _line(error)
+    return ""
+
+
+def _signature(value: ir.Value) -> Signature:
+    shape = None
+    if value.shape is not None:
+        shape = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    return value.name or "", value.dtype, shape
+
+
+def _compatible(old: Signature, new: Signature, *, refine: bool) -> bool:
+    """Return whether ``new`` still describes ``old``; outputs may become more precise."""
+    if old[1] != new[1]:
+        return False
+    before, after = old[2], new[2]
+    if before is None:
+        return refine or after is None
+    if after is None or len(before) != len(after):
+        return False
+    return all(
+        now == was if isinstance(was, int) else refine or not isinstance(now, int)
+        for was, now in zip(before, after, strict=True)
+    )
+
+
+def _show(signature: Signature) -> str:
+    _, dtype, shape = signature
+    dims = "of unknown rank" if shape is None else "[" + ", ".join(map(_dim, shape)) + "]"
+    return f"{dtype.name.lower() if dtype is not None else 'untyped'} {dims}"
+
+
+def _dim(dim: int | str | None) -> str:
+    return "?" if dim is None else str(dim)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the first cause of an exception."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

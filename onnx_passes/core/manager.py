@@ -1,0 +1,283 @@
+"""Runs a pass list: measure, check, then keep, undo or stop.
+
+After each pass that changed something the model must still be valid, keep its interface, and give
+the numbers of the original. Whether something changed is measured, not taken from the pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from onnx_passes.core.contract import Exactness, Pass, PassResult, UsageError
+from onnx_passes.core.fingerprint import Fingerprinter
+from onnx_passes.core.integrity import Baseline, BrokenModelError
+from onnx_passes.core.isolate import DEFAULT_TIMEOUT_S, run_isolated
+from onnx_passes.core.model_io import to_model
+from onnx_passes.core.outcome import Measure, Outcome, Step, Verdict, measure
+from onnx_passes.core.passlist import Item, PassesLike, Repeat, collect, pass_text
+from onnx_passes.core.registry import load_plugin
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import onnx_ir as ir
+
+    from onnx_passes.core.model_io import ModelLike
+    from onnx_passes.numerics.check import OutputCheck
+    from onnx_passes.numerics.oracle import Oracle
+    from onnx_passes.numerics.runner import Arrays
+
+_logger = logging.getLogger(__name__)
+
+OnFail = Literal["stop", "undo", "keep"]
+_POLICIES = ("stop", "undo", "keep")
+# ( )* ends when a round changes nothing; passes that undo each other would never end.
+MAX_ROUNDS = 20
+_WEAKER: dict[Exactness, int] = {"exact": 0, "close": 1, "inexact": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to check.
+
+    Attributes:
+        feeds: Arrays by input name; None generates several sets.
+        shapes: Sizes by input name for generated feeds.
+        check: Whether numbers are compared; structure always is.
+        on_fail: ``stop`` the run, ``undo`` just the failed pass, or ``keep`` its change.
+        timeout_s: For passes that run in a child process, in seconds.
+        on_start: Called with the text of a pass before it runs.
+        on_step: Called with each finished step.
+    """
+
+    feeds: Mapping[str, Any] | None = None
+    shapes: Mapping[str, Sequence[int]] | None = None
+    check: bool = True
+    on_fail: OnFail = "stop"
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    on_start: Callable[[str], None] = lambda _: None
+    on_step: Callable[[Step], None] = lambda _: None
+
+
+def optimize(
+    model: ModelLike,
+    passes: PassesLike,
+    *,
+    feeds: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    check: bool = True,
+    on_fail: OnFail = "stop",
+    plugins: Iterable[str | os.PathLike[str]] = (),
+) -> Outcome:
+    """Run passes on a copy of ``model`` and check every change numerically.
+
+    Args:
+        model: A path, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; never modified.
+        passes: A pass list as text, or passes.
+        feeds: Arrays by input name; by default several sets are generated.
+        shapes: Sizes by input name for generated feeds, ``{"x": (8, 3, 32, 100)}``.
+        check: Whether to compare numbers with onnxruntime (structure is always checked).
+        on_fail: What to do with a pass that fails: ``stop``, ``undo`` or ``keep``.
+        plugins: Python files that register passes; their code is executed.
+
+    Returns:
+        The rewritten model and a record of every pass. Look at ``outcome.ok``.
+
+    Raises:
+        UsageError: For unknown passes, options, policies or unusable feeds.
+        ModelError: If the model cannot be read.
+    """
+    for plugin in plugins:
+        load_plugin(Path(plugin))
+    settings = Settings(feeds=feeds, shapes=shapes, check=check, on_fail=on_fail)
+    return run_passes(to_model(model), collect(passes), settings)
+
+
+def run_passes(model: ir.Model, items: Sequence[Item], settings: Settings) -> Outcome:
+    """Run ``items`` on ``model``, which the run takes over. See :func:`optimize`."""
+    if settings.on_fail not in _POLICIES:
+        msg = f"on_fail is {settings.on_fail!r}, expected one of {', '.join(_POLICIES)}"
+        raise UsageError(msg)
+    return _Run(model, settings).run(items)
+
+
+class _Stopped(Exception):  # noqa: N818  control flow, not an error
+    """A pass failed under the policy ``stop``."""
+
+
+class _Run:
+    """The state of one run: the current model and what is known of it."""
+
+    def __init__(self, model: ir.Model, settings: Settings) -> None:
+        self._settings = settings
+        self._model = model
+        self._fingerprinter = Fingerprinter()
+        self._fingerprint = self._fingerprinter(model)
+        self._measure = self._before = measure(model)
+        self._baseline = Baseline(model)
+        self._oracle = self._make_oracle(model)
+        self._answers: list[Arrays] | None = None
+        self._exactness: Exactness | None = "exact"
+        self._checked = False
+        self._steps: list[Step] = []
+
+    def run(self, items: Sequence[Item]) -> Outcome:
+        try:
+            self._run_items(items)
+        except _Stopped:
+            _logger.info("stopped by %s", self._steps[-1].text)
+        used = self._oracle if self._checked else None
+        return Outcome(
+            model=self._model,
+            steps=tuple(self._steps),
+            before=self._before,
+            after=self._measure,
+            feeds=used.describe() if used else "",
+            oracle=used.runner.kind if used else "",
+        )
+
+    def _make_oracle(self, model: ir.Model) -> Oracle | None:
+        if not self._settings.check:
+            return None
+        from onnx_passes.numerics.oracle import Oracle
+
+        return Oracle(model.clone(), self._settings.feeds, self._settings.shapes)
+
+    def _run_items(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, Repeat):
+                self._repeat(item)
+            else:
+                self._run_pass(item)
+
+    def _repeat(self, group: Repeat) -> None:
+        for _ in range(MAX_ROUNDS):
+            before = self._fingerprint
+            self._run_items(group.items)
+            if self._fingerprint == before:
+                return
+        _logger.warning("a repeated group still changed the model after %d rounds", MAX_ROUNDS)
+
+    def _run_pass(self, item: Pass) -> None:
+        self._settings.on_start(pass_text(item))
+        started = time.perf_counter()
+        candidate, result, crash = self._execute(item)
+        seconds = time.perf_counter() - started
+        trial = _Trial(item, candidate, result, seconds)
+        if crash:
+            self._settle(trial, "crashed", crash)
+            return
+        fingerprint = self._fingerprinter(candidate)
+        if fingerprint == self._fingerprint:
+            self._settle(trial, "unchanged", "")
+            return
+        trial.fingerprint, trial.measure = fingerprint, measure(candidate)
+        verdict, reason = self._judge(trial)
+        self._settle(trial, verdict, reason)
+
+    def _execute(self, item: Pass) -> tuple[ir.Model, PassResult, str]:
+        """Run the pass on a copy; return the copy, its notes, and why it crashed."""
+        candidate = self._model.clone()
+        try:
+            if item.isolated:
+                candidate, result = run_isolated(
+                    item, candidate, timeout_s=self._settings.timeout_s
+                )
+            else:
+                result = item.run(candidate)
+        except Exception as error:
+            _logger.debug("pass %s raised", item.name, exc_info=True)
+            lines = (str(error).strip() or "no message").splitlines()
+            return candidate, PassResult(), f"{type(error).__name__}: {lines[0]}"
+        if not isinstance(result, PassResult):
+            crash = f"run returned {type(result).__name__}, expected PassResult"
+            return candidate, PassResult(), crash
+        return candidate, result, ""
+
+    def _judge(self, trial: _Trial) -> tuple[Verdict, str]:
+        """Check structure, interface and numbers; fill in the trial's measurements."""
+        started = time.perf_counter()
+        try:
+            try:
+                violation = self._baseline.violation(trial.model)
+            except BrokenModelError as error:
+                return "crashed", f"it left a broken graph: {error}"
+            if violation:
+                return "failed", violation
+            if self._oracle is None:
+                return "not checked", "numbers were not compared, as asked"
+            return self._compare(trial, self._oracle)
+        finally:
+            trial.check_seconds = time.perf_counter() - started
+
+    def _compare(self, trial: _Trial, oracle: Oracle) -> tuple[Verdict, str]:
+        from onnx_passes.numerics.check import Claim, check_model
+
+        own = trial.item.exactness
+        if self._exactness is not None:
+            trial.exactness = max(self._exactness, own, key=_WEAKER.__getitem__)
+        check = check_model(trial.model, oracle, self._answers, Claim(own, trial.exactness))
+        self._checked = self._checked or bool(check.outputs)
+        trial.outputs, trial.answers = check.outputs, check.actual or None
+        return check.verdict, check.reason
+
+    def _settle(self, trial: _Trial, verdict: Verdict, reason: str) -> None:
+        """Record the step, then keep, undo or stop."""
+        bad = verdict in {"failed", "crashed"}
+        changed = trial.fingerprint != "" and verdict != "crashed"
+        kept = changed and (not bad or self._settings.on_fail == "keep")
+        step = self._step(trial, verdict, reason, kept=kept)
+        self._steps.append(step)
+        if kept:
+            self._model, self._measure = trial.model, trial.measure or self._measure
+            self._fingerprint, self._exactness = trial.fingerprint, trial.exactness
+            self._answers = trial.answers
+            if bad:
+                self._rebase()
+        self._settings.on_step(step)
+        if bad and self._settings.on_fail == "stop":
+            raise _Stopped
+
+    def _rebase(self) -> None:
+        """Go on from a failed model that is kept: later passes are not blamed for it."""
+        self._exactness = None
+        self._baseline = Baseline(self._model)
+
+    def _step(self, trial: _Trial, verdict: Verdict, reason: str, *, kept: bool) -> Step:
+        return Step(
+            number=len(self._steps) + 1,
+            text=pass_text(trial.item),
+            name=trial.item.name,
+            exactness=trial.item.exactness,
+            verdict=verdict,
+            reason=reason,
+            kept=kept,
+            rewritten=tuple(trial.result.rewritten),
+            skipped=tuple(trial.result.skipped),
+            before=self._measure,
+            after=trial.measure or self._measure,
+            outputs=trial.outputs,
+            seconds=trial.seconds,
+            check_seconds=trial.check_seconds,
+        )
+
+
+@dataclasses.dataclass
+class _Trial:
+    """A pass that ran on a copy, and what was measured of the copy."""
+
+    item: Pass
+    model: ir.Model
+    result: PassResult
+    seconds: float
+    check_seconds: float = 0.0
+    fingerprint: str = ""
+    measure: Measure | None = None
+    exactness: Exactness | None = None
+    outputs: tuple[OutputCheck, ...] = ()
+    answers: list[Arrays] | None = None
