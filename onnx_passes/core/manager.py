@@ -120,6 +120,7 @@ class _Run:
         self._fingerprint = self._fingerprinter(model)
         self._measure = self._before = measure(model)
         self._baseline = Baseline(model)
+        self._why_unchecked = "numbers were not compared, as asked"
         self._oracle = self._make_oracle(model)
         self._answers: list[Arrays] | None = None
         self._exactness: Exactness | None = "exact"
@@ -210,7 +211,7 @@ class _Run:
             if violation:
                 return "failed", violation
             if self._oracle is None:
-                return "not checked", "numbers were not compared, as asked"
+                return "not checked", self._why_unchecked
             return self._compare(trial, self._oracle)
         finally:
             trial.check_seconds = time.perf_counter() - started
@@ -220,7 +221,7 @@ class _Run:
 
         own = trial.item.exactness
         if self._exactness is not None:
-            trial.exactness = max(self._exactness, own, key=_WEAKER.__getitem__)
+            trial.exactness = own if _WEAKER[own] > _WEAKER[self._exactness] else self._exactness
         check = check_model(trial.model, oracle, self._answers, Claim(own, trial.exactness))
         self._checked = self._checked or bool(check.outputs)
         trial.outputs, trial.answers = check.outputs, check.actual or None
@@ -245,8 +246,14 @@ class _Run:
 
     def _rebase(self) -> None:
         """Go on from a failed model that is kept: later passes are not blamed for it."""
-        self._exactness = None
         self._baseline = Baseline(self._model)
+        self._exactness = None
+        if self._answers is None:
+            # Its interface or structure changed: it takes the original's place.
+            try:
+                self._oracle = self._make_oracle(self._model)
+            except UsageError as error:
+                self._oracle, self._why_unchecked = None, str(error)
 
     def _step(self, trial: _Trial, verdict: Verdict, reason: str, *, kept: bool) -> Step:
         return Step(
