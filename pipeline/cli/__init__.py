@@ -95,7 +95,9 @@ def _invoke(argv: list[str]) -> int:
         _say("interrupted")
         return 130
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "onnx-passes"
+        _say(f"{error.format_message().rstrip('.')}; see '{command} --help'")
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

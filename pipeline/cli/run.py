@@ -1,0 +1,143 @@
+"""``onnx-passes run``: a pass list on a model, every pass checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.catalogue import load_plugins, plugin_option
+from pipeline.cli.options import Shapes, feeds_option, load_feeds, read_recipe, shape_option
+
+if TYPE_CHECKING:
+    from onnx_passes.core.manager import OnFail, Settings
+    from onnx_passes.core.outcome import Outcome
+    from onnx_passes.core.passlist import Item
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option("-o", "--output", required=True, metavar="OUT", help="Where to write the result.")
+@click.option("--passes", "text", metavar="TEXT", help="Pass list, as a,b{x=1},(c,d)*.")
+@click.option("--recipe", metavar="FILE", help="TOML file with 'passes' (instead of --passes).")
+@feeds_option
+@shape_option
+@click.option("--no-check", is_flag=True, help="Check the structure only, not the numbers.")
+@click.option(
+    "--on-fail",
+    type=click.Choice(["stop", "undo", "keep"]),
+    help="For a pass that fails: stop and write nothing (default), undo it, or keep it.",
+)
+@click.option(
+    "--accept-unchecked",
+    is_flag=True,
+    help="Exit 0 although a change could not be checked (a dead output, say).",
+)
+@plugin_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def run(  # noqa: PLR0913  one parameter an option
+    model: str,
+    output: str,
+    text: str | None,
+    recipe: str | None,
+    feeds: str | None,
+    shapes: Shapes,
+    on_fail: OnFail | None,
+    plugins: tuple[str, ...],
+    *,
+    no_check: bool,
+    accept_unchecked: bool,
+    as_json: bool,
+) -> int:
+    r"""Run a pass list on a model, checking every pass against the original.
+
+    \b
+    Example:
+      onnx-passes run model.onnx -o out.onnx --passes onnxsim,decompose-grid-sample
+
+    Exit codes: 0 written and checked; 1 a pass failed (nothing is written unless --on-fail keep)
+    or a change could not be checked (written, see --accept-unchecked); 2 bad usage or input.
+    """
+    from onnx_passes.core.manager import Settings, run_passes
+    from onnx_passes.core.model_io import load
+
+    load_plugins(plugins)
+    items, defaults = _pass_list(text, recipe)
+    settings = Settings(
+        feeds=load_feeds(feeds),
+        shapes={**defaults.get("shapes", {}), **dict(shapes)},
+        check=not no_check,
+        on_fail=on_fail or defaults.get("on_fail", "stop"),
+    )
+    _refuse_bad_target(Path(output))
+    outcome = run_passes(load(model), items, _with_progress(settings))
+    written = _write(outcome, Path(output), settings)
+    _show(outcome, output if written else None, as_json=as_json)
+    return _exit_code(outcome, settings, accept_unchecked=accept_unchecked)
+
+
+def _pass_list(text: str | None, recipe: str | None) -> tuple[tuple[Item, ...], dict[str, Any]]:
+    """Return the passes and the recipe's other settings."""
+    from onnx_passes.core.passlist import from_toml, parse
+
+    if (text is None) == (recipe is None):
+        msg = "give either --passes TEXT or --recipe FILE"
+        raise click.UsageError(msg)
+    if recipe is None:
+        return parse(text or ""), {}
+    settings = read_recipe(Path(recipe))
+    return from_toml(settings["passes"]), settings
+
+
+def _with_progress(settings: Settings) -> Settings:
+    """Say on stderr which pass runs; a terminal sees one line that changes."""
+    import dataclasses
+
+    from pipeline.cli.console import err
+
+    if not err.is_terminal:
+        return settings
+    return dataclasses.replace(
+        settings, on_start=lambda text: err.print(f"... {text}", markup=False, end="\r")
+    )
+
+
+def _refuse_bad_target(path: Path) -> None:
+    """Refuse an output that cannot be written before any work is done."""
+    from onnx_passes.core.contract import UsageError
+
+    if path.is_dir() or not path.parent.is_dir():
+        what = "it is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
+        msg = f"cannot write {path}: {what}; give a file name in an existing folder"
+        raise UsageError(msg)
+
+
+def _write(outcome: Outcome, path: Path, settings: Settings) -> bool:
+    """Write the model unless the run was stopped; return whether it was written."""
+    from onnx_passes.core.model_io import save
+
+    if settings.on_fail == "stop" and outcome.stopped_by is not None:
+        return False
+    save(outcome.model, path)
+    return True
+
+
+def _exit_code(outcome: Outcome, settings: Settings, *, accept_unchecked: bool) -> int:
+    if outcome.stopped_by is not None or (settings.on_fail == "keep" and outcome.blamed):
+        return 1
+    if outcome.verdict == "not checkable":
+        return 0 if accept_unchecked else 1
+    return 0
+
+
+def _show(outcome: Outcome, written: str | None, *, as_json: bool) -> None:
+    if as_json:
+        from onnx_passes.report.document import to_document
+        from pipeline.cli.console import emit_json
+
+        emit_json({"written": written, **to_document(outcome)})
+        return
+    from pipeline.cli.show import show_outcome
+
+    show_outcome(outcome, written)
