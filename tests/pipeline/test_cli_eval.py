@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import lmdb
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.parser
+import pytest
+
+from pipeline.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Answers every image alike: its pixels are only averaged, multiplied by 0 and added to the answer.
+ANSWERS = """<ir_version: 8, opset_import: ["" : 17]>
+reader (float[N, 3, 32, 100] x) => (float[N, 25, 37] y) {
+    mean = ReduceMean <axes = [1, 2, 3], keepdims = 0> (x)
+    nothing = Mul(mean, zero)
+    axes = Constant <value_ints = [1, 2]> ()
+    per_image = Unsqueeze(nothing, axes)
+    y = Add(per_image, answer)
+}"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two data sets: "a" and "b" in the first, a bad record in the second."""
+    png = cv2.imencode(".png", np.zeros((32, 50, 3), np.uint8))[1].tobytes()
+    for name, labels in {"CUTE80": [b"a", b"B"], "[SVT]": [b"?!"]}.items():
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        env = lmdb.open(str(folder))
+        with env.begin(write=True) as transaction:
+            transaction.put(b"num-samples", str(len(labels)).encode())
+            for number, label in enumerate(labels, 1):
+                transaction.put(b"image-%09d" % number, png)
+                transaction.put(b"label-%09d" % number, label)
+        env.close()
+    return tmp_path / "data"
+
+
+def answer() -> npt.NDArray[np.float32]:
+    """Return [1, 25, 37] that reads "a"."""
+    probabilities = np.zeros((1, 25, 37), np.float32)
+    probabilities[0, 1:, 0] = 1
+    probabilities[0, 0, 11] = 1
+    return probabilities
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    proto = onnx.parser.parse_model(ANSWERS)
+    values = {"answer": answer(), "zero": np.zeros(1, np.float32)}
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in values.items()
+    )
+    onnx.save(proto, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Return the exit code, stdout and stderr of ``onnx-passes eval ARGUMENTS``."""
+    with pytest.raises(SystemExit) as left:
+        main(["eval", *map(str, arguments)])
+    assert isinstance(left.value.code, int)
+    return left.value.code, *capsys.readouterr()
+
+
+def call_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:  # noqa: ANN401  JSON
+    code, stdout, _ = call(capsys, *arguments, "--json")
+    assert code == 0
+    return json.loads(stdout)
+
+
+@pytest.mark.parametrize("command", ["preprocess", "score", "run"])
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, stdout, _ = call(capsys, command, "--help")
+    assert code == 0
+    assert f"Example:\n    onnx-passes eval {command} " in stdout
+
+
+def test_run_prints_a_table_and_every_digit(
+    capsys: pytest.CaptureFixture[str], data: Path, model: Path
+) -> None:
+    code, stdout, _ = call(capsys, "run", model, "--data", data, "--batch", 2)
+    assert code == 0
+    assert "CUTE80" in stdout
+    assert "[SVT]" in stdout
+    assert f"acc {1 / (3 + 1e-5)!r}, norm_edit_dis {1 - 2 / (3 + 1e-5)!r}" in stdout
+    assert "images/s at batch 2, 2 images in" in stdout
+
+
+def test_run_prints_nothing_but_json(
+    capsys: pytest.CaptureFixture[str], data: Path, model: Path
+) -> None:
+    document = call_json(capsys, "run", model, "--data", data)
+    assert document["acc"] == 1 / (3 + 1e-5)
+    assert list(document["datasets"]) == ["CUTE80", "[SVT]"]
+    assert [entry["text"] for entry in document["texts"]] == ["a", "a", None]
+    assert document["throughput"]["images"] == 2
+
+
+def test_bad_records_can_be_excluded(
+    capsys: pytest.CaptureFixture[str], data: Path, model: Path
+) -> None:
+    document = call_json(capsys, "run", model, "--data", data, "--bad", "exclude")
+    assert (document["acc"], document["counted"]) == (1 / (2 + 1e-5), 2)
+
+
+def test_preprocess_and_score_are_the_two_ends_of_a_flow(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path
+) -> None:
+    bins, results = tmp_path / "bins", tmp_path / "results"
+    written = call_json(capsys, "preprocess", "--data", data, "--out", bins)
+    assert (written["records"], written["written"], written["out"]) == (3, 2, str(bins))
+    assert [entry["reason"] for entry in written["bad"]] == ["label empty after filtering"]
+    results.mkdir()
+    for path in bins.glob("*.bin"):
+        (results / f"{path.stem}_0.bin").write_bytes(answer().tobytes())
+    arguments = ("score", "--results", results, "--manifest", bins / "manifest.json")
+    document = call_json(capsys, *arguments)
+    assert (document["acc"], document["throughput"]) == (1 / (3 + 1e-5), None)
+    assert call_json(capsys, *arguments, "--bad", "exclude")["acc"] == 1 / (2 + 1e-5)
+    code, stdout, _ = call(capsys, *arguments)
+    assert code == 0
+    assert f"acc {1 / (3 + 1e-5)!r}" in stdout
+    assert "images/s" not in stdout
+
+
+def test_preprocess_says_which_records_are_bad_and_why(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path
+) -> None:
+    code, stdout, _ = call(capsys, "preprocess", "--data", data, "--out", tmp_path / "bins")
+    assert code == 0
+    assert "label empty after filtering: 1" in stdout
+    assert "2 files in" in stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "found"),
+    [
+        pytest.param(
+            ["run", "nowhere.onnx", "--data", "{data}"], 2, "is not a file", id="no model"
+        ),
+        pytest.param(
+            ["run", "nowhere.onnx", "--data", "nowhere"], 2, "is not a folder", id="no data"
+        ),
+        pytest.param(
+            ["preprocess", "--data", "{data}", "--out", "{data}"],
+            2,
+            "is inside the data folder",
+            id="output in the data",
+        ),
+        pytest.param(
+            ["score", "--results", ".", "--manifest", "nowhere.json"],
+            2,
+            "cannot read manifest nowhere.json",
+            id="no manifest",
+        ),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], data: Path, arguments: list[str], code: int, found: str
+) -> None:
+    left, stdout, stderr = call(capsys, *(word.format(data=data) for word in arguments))
+    assert (left, stdout) == (code, "")
+    assert found in stderr
+    assert len(stderr.strip().splitlines()) == 1
+
+
+def test_a_cut_data_set_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], data: Path, model: Path
+) -> None:
+    file = data / "CUTE80" / "data.mdb"
+    file.write_bytes(file.read_bytes()[:8192])
+    code, stdout, stderr = call(capsys, "run", model, "--data", data)
+    assert (code, stdout) == (2, "")
+    assert "data.mdb is cut short: 8192 bytes" in stderr
+    assert len(stderr.strip().splitlines()) == 1
+
+
+def test_numbers_that_are_not_finite_end_with_code_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path
+) -> None:
+    call(capsys, "preprocess", "--data", data, "--out", tmp_path / "bins")
+    (tmp_path / "img_0_0.bin").write_bytes(np.full(925, np.nan, "<f4").tobytes())
+    manifest = tmp_path / "bins" / "manifest.json"
+    code, _, stderr = call(capsys, "score", "--results", tmp_path, "--manifest", manifest)
+    assert code == 1
+    assert "img_0_0.bin holds NaN or infinity" in stderr
