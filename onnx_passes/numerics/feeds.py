@@ -31,6 +31,8 @@ RANGE_KEY = "onnx_passes.range"
 # five halvings of a usual image network.
 DEFAULT_BATCH = 2
 DEFAULT_SIZE = 32
+# Width of the detail in a generated picture, in pixels.
+IMAGE_GRAIN_PX = 4
 
 
 def generate(
@@ -44,8 +46,8 @@ def generate(
 
     Args:
         model: Its inputs declare dtype and shape; float inputs may declare a range in the value
-            metadata ``onnx_passes.range`` ("low,high"), else they are N(0, 1). Integers stay
-            within what their consumers index.
+            metadata ``onnx_passes.range`` ("low,high"), else they are N(0, 1), smooth where the
+            shape is an image's. Integers stay within what their consumers index.
         seed: Seed of the generator; each input has its own stream.
         shapes: Sizes by input name; they bind the input's symbolic dimensions everywhere.
         sizes: For symbolic dimensions nobody bound: on the first axis, on any other.
@@ -204,13 +206,35 @@ def _array(value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) ->
 def _floats(value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     declared = value.metadata_props.get(RANGE_KEY)
     if declared is None:
-        return rng.standard_normal(shape)
+        return _image(shape, rng) if _is_image(shape) else rng.standard_normal(shape)
     try:
         low, high = (float(bound) for bound in declared.split(","))
     except ValueError:
         msg = f"input {_name(value)!r}: {RANGE_KEY} is {declared!r}, expected 'low,high'"
         raise UsageError(msg) from None
     return rng.uniform(low, high, shape)
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    """Return whether a shape reads as N C H W pictures."""
+    return len(shape) == 4 and shape[1] in {1, 3, 4} and min(shape[2:]) >= 4 * IMAGE_GRAIN_PX
+
+
+def _image(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return random pictures whose detail is :data:`IMAGE_GRAIN_PX` wide.
+
+    A picture's neighbouring pixels resemble each other; in white noise they do not, and a network
+    that resamples its input then turns rounding errors into large ones.
+    """
+    coarse = [max(2, -(-size // IMAGE_GRAIN_PX)) for size in shape[2:]]
+    pixels = rng.standard_normal((*shape[:2], *coarse))
+    for axis, size in ((2, shape[2]), (3, shape[3])):
+        places = np.linspace(0, pixels.shape[axis] - 1, size)
+        low = np.minimum(places.astype(int), pixels.shape[axis] - 2)
+        share = np.expand_dims(places - low, tuple(a for a in range(4) if a != axis))
+        below, above = np.take(pixels, low, axis), np.take(pixels, low + 1, axis)
+        pixels = below * (1 - share) + above * share
+    return np.asarray(pixels)
 
 
 def _read_npz(path: Path) -> Arrays:

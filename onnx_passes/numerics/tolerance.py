@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # A nudge moves each constant once; a rewrite rounds each intermediate again, and the largest of n
 # errors is compared with the largest of n errors of another draw. Measured on a live StarNet:
 # benchmarks/README.md, "noise of correct rewrites".
-NOISE_FACTOR = 16.0
+NOISE_FACTOR = 8.0
 INEXACT_SHARE = 0.01
 # An output that a changed input moves by no more than this many spacings of its peak is dead.
 DEAD_SPACINGS = 64.0

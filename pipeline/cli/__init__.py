@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
 @click.option("--traceback", is_flag=True, help="Show where an error was raised.")
 @click.pass_context
 def cli(ctx: click.Context, verbose: int, *, traceback: bool) -> None:
-    r"""Surgery on ONNX graphs that can be trusted: every pass is checked numerically.
+    """Surgery on ONNX graphs that can be trusted: every pass is checked numerically.
 
     \b
     Example:

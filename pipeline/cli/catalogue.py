@@ -32,7 +32,7 @@ def load_plugins(plugins: tuple[str, ...]) -> None:
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def list_passes(plugins: tuple[str, ...], *, as_json: bool) -> None:
-    r"""List the passes, grouped by purpose.
+    """List the passes, grouped by purpose.
 
     \b
     Example:
@@ -65,7 +65,7 @@ def list_passes(plugins: tuple[str, ...], *, as_json: bool) -> None:
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def explain(name: str, plugins: tuple[str, ...], *, as_json: bool) -> None:
-    r"""Print the page of a pass: what it rewrites, when, what it leaves alone, how exactly.
+    """Print the page of a pass: what it rewrites, when, what it leaves alone, how exactly.
 
     \b
     Example:
@@ -80,7 +80,7 @@ def explain(name: str, plugins: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
         emit_json({**_entry(cls), "page": page})
         return
-    out.print(page, markup=False)
+    out.print(page, markup=False, soft_wrap=True)
     out.print(f"\nExactness: {cls.exactness}", markup=False)
     options = options_of(cls)
     out.print("Options:" if options else "Options: none", markup=False)

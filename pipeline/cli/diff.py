@@ -35,7 +35,7 @@ def diff(
     *,
     as_json: bool,
 ) -> int:
-    r"""Compare the outputs of two models on the same feeds.
+    """Compare the outputs of two models on the same feeds.
 
     \b
     Example:

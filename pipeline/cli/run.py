@@ -50,7 +50,7 @@ def run(  # noqa: PLR0913  one parameter an option
     accept_unchecked: bool,
     as_json: bool,
 ) -> int:
-    r"""Run a pass list on a model, checking every pass against the original.
+    """Run a pass list on a model, checking every pass against the original.
 
     \b
     Example:
