@@ -217,7 +217,8 @@ def _floats(value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -
 
 def _is_image(shape: tuple[int, ...]) -> bool:
     """Return whether a shape reads as N C H W pictures."""
-    return len(shape) == 4 and shape[1] in {1, 3, 4} and min(shape[2:]) >= 4 * IMAGE_GRAIN_PX
+    rank, smallest = len("NCHW"), 4 * IMAGE_GRAIN_PX
+    return len(shape) == rank and shape[1] in {1, 3, 4} and min(shape[2:]) >= smallest
 
 
 def _image(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -231,7 +232,9 @@ def _image(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     for axis, size in ((2, shape[2]), (3, shape[3])):
         places = np.linspace(0, pixels.shape[axis] - 1, size)
         low = np.minimum(places.astype(int), pixels.shape[axis] - 2)
-        share = np.expand_dims(places - low, tuple(a for a in range(4) if a != axis))
+        share = np.expand_dims(
+            places - low, tuple(other for other in range(len(shape)) if other != axis)
+        )
         below, above = np.take(pixels, low, axis), np.take(pixels, low + 1, axis)
         pixels = below * (1 - share) + above * share
     return np.asarray(pixels)
