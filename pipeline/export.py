@@ -1,0 +1,181 @@
+"""Write StarNet as ONNX: Paddle saves its program, paddle2onnx converts it, this module checks it.
+
+paddle2onnx ends its process when it meets an operator it cannot convert, without naming it. It
+therefore runs in a child process, which first compares the program with the converter's list.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnx_passes.core import model_io
+from pipeline import paddle2onnx_child
+from pipeline.errors import ExportError, MissingExtraError
+from pipeline.paddle2onnx_child import OPSET, UNSUPPORTED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+
+INPUT_NAME = "x"
+BATCH_SYMBOL = "N"
+TIMEOUT_S = 300.0  # a hundred times what StarNet takes on two cores
+SHOWN_LINES = 5  # of the converter's own output, on failure
+
+
+def export_starnet(
+    out_path: Path, weights: Path | None = None, *, timeout_s: float = TIMEOUT_S
+) -> Path:
+    """Write StarNet: ``x`` float32 [N, 3, 32, 100] -> ``fetch_name_0`` float32 [N, 25, 37].
+
+    Args:
+        out_path: The ONNX file; its folder must exist.
+        weights: A ``.pdparams`` or ``.npz`` file; None takes weights that are made up but alive.
+        timeout_s: How long the conversion may take.
+
+    Returns:
+        ``out_path``.
+
+    Raises:
+        WeightsError: If ``weights`` cannot be read or does not fit.
+        ExportError: If the conversion fails.
+        MissingExtraError: If Paddle or paddle2onnx is not installed.
+    """
+    _require_converter()
+    from pipeline.models.framework import paddle
+    from pipeline.models.starnet import INPUT_SHAPE
+    from pipeline.models.weights import build_starnet
+
+    with paddle.utils.unique_name.guard():  # names in the file: the same for every export
+        model = build_starnet(weights)
+        return export_layer(model, out_path, INPUT_SHAPE, timeout_s=timeout_s)
+
+
+def export_layer(
+    layer: Any,  # noqa: ANN401  a paddle.nn.Layer; Paddle is imported lazily
+    out_path: Path,
+    item_shape: Sequence[int],
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> Path:
+    """Write a Paddle layer with one input and one output; both get the batch dimension ``N``.
+
+    Args:
+        layer: A ``paddle.nn.Layer``, put into eval mode.
+        out_path: The ONNX file; its folder must exist.
+        item_shape: The input's shape without the batch.
+        timeout_s: How long the conversion may take.
+
+    Returns:
+        ``out_path``.
+
+    Raises:
+        ExportError: If the conversion fails; the message names unsupported operators.
+        MissingExtraError: If paddle2onnx is not installed.
+    """
+    _require_converter()
+    with tempfile.TemporaryDirectory(prefix="onnx-passes-export-") as folder:
+        converted = Path(folder, "converted.onnx")
+        _save_program(layer, Path(folder, "inference"), item_shape)
+        _convert(Path(folder), converted.name, timeout_s)
+        model_io.save(_finished(converted), out_path)
+    return out_path
+
+
+def _require_converter() -> None:
+    for module in ("paddle", "paddle2onnx"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module=module, extra="paddle")
+
+
+def _save_program(layer: Any, stem: Path, item_shape: Sequence[int]) -> None:  # noqa: ANN401  see above
+    """Write ``<stem>.json`` and ``<stem>.pdiparams``."""
+    from pipeline.models.framework import paddle
+
+    layer.eval()
+    spec = paddle.static.InputSpec([None, *item_shape], "float32", name=INPUT_NAME)
+    try:
+        paddle.jit.save(layer, str(stem), input_spec=[spec])
+    except Exception as error:
+        msg = f"Paddle cannot save {type(layer).__name__} as a static program: {_last_line(error)}"
+        raise ExportError(msg) from error
+
+
+def _convert(folder: Path, target: str, timeout_s: float) -> None:
+    """Run paddle2onnx in ``folder`` and make every way to fail one line."""
+    roots = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))}
+    command = [
+        sys.executable,
+        "-m",
+        paddle2onnx_child.__name__,
+        "inference.json",
+        "inference.pdiparams",
+        target,
+    ]
+    try:
+        child = subprocess.run(  # noqa: S603, RUF100  our own interpreter and module
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        msg = f"paddle2onnx did not finish within {timeout_s:g} s and was stopped"
+        raise ExportError(msg) from error
+    if child.returncode != 0 or not (folder / target).is_file():
+        raise ExportError(_failure(child))
+
+
+def _failure(child: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (child.stdout + child.stderr).splitlines() if line.strip()]
+    for line in lines:
+        if line.startswith(UNSUPPORTED):
+            names = line.removeprefix(UNSUPPORTED).strip()
+            return (
+                f"paddle2onnx cannot convert the Paddle operator(s) {names}; "
+                "compute them before the export, or write the layer without them"
+            )
+    end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
+    return f"paddle2onnx failed ({end}): {' | '.join(lines[-SHOWN_LINES:])}"
+
+
+def _finished(converted: Path) -> ir.Model:
+    """Give input and output one batch dimension, infer the shapes between them, and check."""
+    import onnx
+    import onnx_ir as ir
+
+    model = onnx.load(converted)
+    graph = model.graph
+    for value in (*graph.input, *graph.output):  # the converter calls each batch by another name
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH_SYMBOL
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(model)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        msg = f"paddle2onnx wrote an invalid model: {_first_line(error)}"
+        raise ExportError(msg) from error
+    found = {entry.domain: entry.version for entry in model.opset_import}
+    if found != {"": OPSET}:
+        msg = f"paddle2onnx wrote the operator sets {found}, expected opset {OPSET} alone"
+        raise ExportError(msg)
+    return ir.from_proto(model)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -1,0 +1,152 @@
+"""Read weights from a file that nobody vouches for: ``.pdparams`` or ``.npz``.
+
+A ``.pdparams`` file is read without Paddle and without running it, see ``pickle_reader``. A
+``.npz`` file may hold float16, which halves what has to be shipped. Either way the names and
+shapes must be those of the model, and every value finite.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import WeightsError
+from pipeline.models.pickle_reader import RefusedPickleError, read_pickle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Weights = dict[str, npt.NDArray[np.float32]]
+
+# Seven times StarNet's state dict in float32, both spellings of its LSTM included (9 MB).
+MAX_BYTES = 64 << 20
+NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own, of no use here
+MAX_LISTED = 3
+_FLAT_LSTM = re.compile(
+    r"(?P<lstm>.+)\.(?P<what>(weight|bias)_[ih]h)_l(?P<layer>\d+)(?P<back>_reverse)?"
+)
+
+
+def read_checkpoint(path: Path) -> Weights:
+    """Return the tensors of a ``.pdparams`` or ``.npz`` file as float32, by name.
+
+    Raises:
+        WeightsError: If the file cannot be read, or holds anything but finite float arrays.
+    """
+    readers = {".pdparams": _read_pdparams, ".npz": _read_npz}
+    reader = readers.get(path.suffix)
+    if reader is None:
+        msg = f"weights {path}: expected a file name that ends in {' or '.join(readers)}"
+        raise WeightsError(msg)
+    try:
+        found = reader(path)
+    except FileNotFoundError as error:
+        msg = f"weights {path}: there is no such file"
+        raise WeightsError(msg) from error
+    except OSError as error:
+        msg = f"weights {path}: cannot be read: {error.strerror or error}"
+        raise WeightsError(msg) from error
+    return {name: _float32(value, name, path) for name, value in found.items()}
+
+
+def fit(weights: Weights, shapes: Mapping[str, tuple[int, ...]], path: Path) -> Weights:
+    """Return ``weights`` under exactly the names of ``shapes``.
+
+    Paddle lists the tensors of an LSTM twice, flat (``lstm.weight_ih_l0_reverse``) and by cell
+    (``lstm.0.cell_bw.weight_ih``); either spelling is enough.
+
+    Args:
+        weights: The tensors found, by name.
+        shapes: The model's shapes, by name, both spellings included.
+        path: Where ``weights`` came from, for the message.
+
+    Raises:
+        WeightsError: If names are missing or unknown, shapes differ, or the spellings disagree.
+    """
+    found: Weights = {}
+    contradictory = []
+    for name, value in weights.items():
+        if not np.array_equal(found.setdefault(_by_cell(name), value), value):
+            contradictory.append(name)
+    expected = {_by_cell(name): shape for name, shape in shapes.items()}
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "misshapen": [
+            f"{name} {list(value.shape)} instead of {list(expected[name])}"
+            for name, value in found.items()
+            if value.shape != expected.get(name, value.shape)
+        ],
+        "contradictory": contradictory,
+    }
+    if said := [_listed(kind, names) for kind, names in problems.items() if names]:
+        msg = f"weights {path} do not fit the model: {'; '.join(said)}"
+        raise WeightsError(msg)
+    return {name: found[_by_cell(name)] for name in shapes}
+
+
+def _read_pdparams(path: Path) -> dict[str, object]:
+    if path.stat().st_size > MAX_BYTES:
+        raise WeightsError(_too_large(path, path.stat().st_size))
+    try:
+        found = read_pickle(path.read_bytes())
+    except RefusedPickleError as error:
+        msg = f"weights {path} were refused: {error}"
+        raise WeightsError(msg) from error
+    if not isinstance(found, dict):
+        msg = f"weights {path}: found {type(found).__name__}, expected a dict of arrays"
+        raise WeightsError(msg)
+    return {name: value for name, value in found.items() if name != NAME_TABLE}
+
+
+def _read_npz(path: Path) -> dict[str, object]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_BYTES:
+            raise WeightsError(_too_large(path, size))
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        msg = f"weights {path}: not an .npz file of plain arrays, or a damaged one ({reason})"
+        raise WeightsError(msg) from error
+
+
+def _float32(value: object, name: str, path: Path) -> npt.NDArray[np.float32]:
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        msg = f"weights {path}: {name!r} is {found}, expected a float array"
+        raise WeightsError(msg)
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf, refused below
+        converted = value.astype(np.float32)
+    if not np.isfinite(converted).all():
+        count = int(np.size(converted) - np.isfinite(converted).sum())
+        msg = f"weights {path}: {name!r} holds {count} values that are not finite in float32"
+        raise WeightsError(msg)
+    return converted
+
+
+def _by_cell(name: str) -> str:
+    """Return the spelling by cell of a flat LSTM name, and any other name as it is."""
+    match = _FLAT_LSTM.fullmatch(name)
+    if match is None:
+        return name
+    direction = "bw" if match["back"] else "fw"
+    return f"{match['lstm']}.{match['layer']}.cell_{direction}.{match['what']}"
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    shown = ", ".join(names[:MAX_LISTED])
+    return f"{len(names)} {kind} ({shown}{', ...' if len(names) > MAX_LISTED else ''})"
+
+
+def _too_large(path: Path, size: int) -> str:
+    return f"weights {path} hold {size} bytes; expected at most {MAX_BYTES}"
