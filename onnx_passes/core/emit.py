@@ -31,6 +31,7 @@ _FOLD: dict[str, Callable[..., npt.NDArray[np.generic]]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
+    "Div": np.true_divide,
     "Max": np.maximum,
     "Min": np.minimum,
 }
@@ -133,9 +134,10 @@ class Emitter:
         return output
 
     def math(self, op_type: str, *inputs: Operand, hint: str = "") -> Operand:
-        """Emit Add, Sub, Mul, Max or Min, or compute it now when every input is an array."""
+        """Emit Add, Sub, Mul, Div, Max or Min, or compute it now when every input is an array."""
         if all(isinstance(operand, np.ndarray) for operand in inputs):
-            return _FOLD[op_type](*inputs)
+            with np.errstate(all="ignore"):  # as the model would: infinity, not a warning
+                return _FOLD[op_type](*inputs)
         return self.op(op_type, *inputs, hint=hint)
 
     def cast(self, operand: Operand, dtype: ir.DataType, hint: str = "") -> Operand:

@@ -1,0 +1,67 @@
+"""One GridSample node being replaced: its tensors, its extents and the emitter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_passes.grid_sample.problem import Problem
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import onnx_ir as ir
+
+    from onnx_passes.core.emit import Emitter, Operand
+
+
+class Site:
+    """What every step of a rewrite needs; an extent is an int64 [1] operand.
+
+    Attributes:
+        emit: Collects the nodes.
+        problem: The node in numbers.
+        x: The picture [N, C, d1..dr].
+        grid: The coordinates [N, o1..or, r].
+        batch: N.
+        channels: C.
+        extents: d of each spatial axis in the order of the grid: last axis first.
+        outputs: o of each spatial axis, in the order of the output.
+        points: P, the number of output points of one picture.
+    """
+
+    def __init__(self, emit: Emitter, node: ir.Node) -> None:
+        """Read ``node``, and emit the nodes that compute its dynamic extents."""
+        x, grid = node.inputs
+        if x is None or grid is None:
+            msg = "a node without x and grid is refused before"
+            raise ValueError(msg)
+        self.emit, self.x, self.grid = emit, x, grid
+        self.problem = Problem.of(node)
+        spatial = self.problem.spatial
+        self.batch = emit.sizes(x, [0])
+        self.channels = emit.sizes(x, [1])
+        self.extents = [emit.sizes(x, [axis + 2]) for axis in reversed(range(spatial))]
+        self.outputs = [emit.sizes(grid, [axis + 1]) for axis in range(spatial)]
+        self.points = self.product(self.outputs, "points")
+
+    def number(self, value: float) -> npt.NDArray[np.generic]:
+        """Return a scalar of the type of the coordinates."""
+        return np.array(value, self.problem.compute.numpy())
+
+    def column(self, sizes: list[Operand], dtype: ir.DataType, hint: str) -> Operand:
+        """Return one size for each spatial axis as a column [r, 1, 1, 1]."""
+        stacked = self.emit.cast(self.emit.stack(sizes), dtype, hint=hint)
+        return self.emit.reshape(stacked, [integer(n) for n in (len(sizes), 1, 1, 1)], hint=hint)
+
+    def product(self, sizes: list[Operand], hint: str) -> Operand:
+        """Return the product of some sizes."""
+        total = sizes[0]
+        for size in sizes[1:]:
+            total = self.emit.math("Mul", total, size, hint=hint)
+        return total
+
+
+def integer(value: int) -> Operand:
+    """Return an extent known now."""
+    return np.array([value], np.int64)
