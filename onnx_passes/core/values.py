@@ -76,6 +76,15 @@ def remove(node: ir.Node) -> None:
         node.graph.remove(node, safe=True)
 
 
+def new_initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    """Add ``tensor`` to the initializers of ``graph`` under a name that is free there."""
+    shape = ir.Shape(tensor.shape.numpy())
+    kind = ir.TensorType(tensor.dtype)
+    value = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
 def drop_unread_initializer(value: ir.Value | None) -> None:
     """Remove ``value`` if it is an initializer that nothing reads and no caller can name."""
     if value is None or not value.is_initializer() or value.uses():
