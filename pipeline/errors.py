@@ -4,6 +4,7 @@ Errors::
 
     PipelineError                 anything the pipeline refuses with a reason (exit code 2)
     ├── WeightsError              a weights file that cannot be read or does not fit (2)
+    ├── FlowError                 the flow cannot start or go on with what it was given (2)
     ├── ExportError               Paddle or paddle2onnx failed to write the model (3)
     └── MissingExtraError         an optional dependency is not installed (4)
 """
@@ -21,6 +22,10 @@ class PipelineError(Exception):
 
 class WeightsError(PipelineError):
     """A weights file cannot be read, or its tensors do not fit the model."""
+
+
+class FlowError(PipelineError):
+    """The flow cannot start or go on with what it was given."""
 
 
 class ExportError(PipelineError):

@@ -29,6 +29,10 @@ class Meter:
         self._bar = bar
         self._task = task
 
+    def describe(self, description: str) -> None:
+        """Start another part under a new description."""
+        self._bar.reset(self._task, total=None, description=description)
+
     def update(self, done: int, total: int | None = None) -> None:
         """Show that ``done`` of ``total`` items are finished."""
         self._bar.update(self._task, completed=done, total=total)
