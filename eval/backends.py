@@ -26,7 +26,7 @@ DEFAULT_BATCH = 32  # a choice: it decides the speed and the memory, never a tex
 _WARM_UP_RUNS = 2  # the first also shows the true output shape
 _INPUT = [CHANNELS, HEIGHT, WIDTH]
 _OUTPUT = [STEPS, CLASSES]
-_LONGEST_REASON = 300
+_LONGEST_REASON = 300  # characters: the runtime appends whole stacks of messages
 
 
 class OrtBackend:
@@ -210,5 +210,5 @@ def _groups(images: Iterable[Float32], size: int) -> Iterator[list[Float32]]:
 
 
 def _short(error: Exception) -> str:
-    """Return the runtime's message on one line; it may hold a whole stack of them."""
+    """Return the beginning of the runtime's message on one line."""
     return " ".join(str(error).split())[:_LONGEST_REASON]

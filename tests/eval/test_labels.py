@@ -17,6 +17,7 @@ from eval.labels import CHARACTERS, normalise, why_not
         pytest.param("\uff21\uff11b", "b", id="full-width forms are dropped"),
         pytest.param("\u212a9", "k9", id="the Kelvin sign becomes k"),
         pytest.param("\u0130x", "ix", id="a dotted capital I becomes i"),
+        pytest.param("stra\u00dfe", "strae", id="a sharp s is dropped, not spelled ss"),
         pytest.param("\u0661\u00b2", "", id="foreign digits are dropped"),
     ],
 )

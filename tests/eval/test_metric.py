@@ -59,9 +59,9 @@ def test_the_distance_is_relative_to_the_longer_text() -> None:
 
 def test_only_the_plain_space_is_ignored_and_case_counts() -> None:
     metric = RecMetric()
-    metric.add(["a b", "a\u00a0b", "A"], [" ab", "ab", "a"])
+    metric.add(["a b", "a\u00a0b", "A", "ab"], [" ab", "ab", "a", "a\tb"])
     assert metric.correct == 1
-    assert metric.distance == 0 + 1 / 3 + 1
+    assert metric.distance == 0 + 1 / 3 + 1 + 1 / 3
 
 
 def test_a_record_without_a_prediction_is_entirely_wrong() -> None:
