@@ -57,7 +57,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Meter]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         yield Meter(bar, bar.add_task(description, total=total))
 
 

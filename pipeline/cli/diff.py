@@ -83,7 +83,7 @@ def _show(check: ModelCheck, feeds: str) -> None:
             escape(output.output),
             output.verdict,
             *(f"{value:.3g}" for value in (d.max_abs, d.max_rel, d.max_ulp)),
-            f"{d.cosine:.9f}",
+            f"{d.cosine:.6f}",
             f"{d.snr_db:.1f}",
             f"{d.argmax_agreement:.4f}",
             f"{output.sensitivity:.3g}",
