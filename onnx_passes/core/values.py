@@ -76,6 +76,26 @@ def remove(node: ir.Node) -> None:
         node.graph.remove(node, safe=True)
 
 
+def value_names(model: ir.Model) -> set[str]:
+    """Return the names of all values of ``model``."""
+    names: set[str] = set()
+    for graph in graphs(model):
+        made = (value for node in graph for value in node.outputs)
+        for value in (*graph.inputs, *graph.initializers.values(), *made):
+            names.add(value.name or "")
+    return names
+
+
+def fresh_name(wish: str, names: set[str]) -> str:
+    """Return ``wish``, or ``wish_2``... where that is taken, and add it to ``names``."""
+    name, count = wish, 1
+    while name in names:
+        count += 1
+        name = f"{wish}_{count}"
+    names.add(name)
+    return name
+
+
 def new_initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
     """Add ``tensor`` to the initializers of ``graph`` under a name that is free there."""
     shape = ir.Shape(tensor.shape.numpy())

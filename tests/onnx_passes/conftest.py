@@ -29,6 +29,15 @@ class Lab:
         return ir.from_onnx_text(header + text)
 
     @staticmethod
+    def bind(model: ir.Model, arrays: Mapping[str, Any]) -> ir.Model:
+        """Make initializers of the graph inputs named, with the values given."""
+        for value in [v for v in model.graph.inputs if v.name in arrays]:
+            model.graph.inputs.remove(value)
+            value.const_value = ir.Tensor(np.asarray(arrays[value.name or ""]), name=value.name)
+            model.graph.register_initializer(value)
+        return model
+
+    @staticmethod
     def ops(model: ir.Model) -> list[str]:
         """Return the operators of the main graph, in order."""
         return [node.op_type for node in model.graph]
