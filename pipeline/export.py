@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_passes.core import model_io
 from pipeline import paddle2onnx_child
-from pipeline.errors import ExportError, MissingExtraError
+from pipeline.errors import ExportError, MissingExtraError, PipelineError
 from pipeline.paddle2onnx_child import OPSET, UNSUPPORTED
 
 if TYPE_CHECKING:
@@ -78,9 +78,13 @@ def export_layer(
 
     Raises:
         ExportError: If the conversion fails; the message names unsupported operators.
+        PipelineError: If the folder of ``out_path`` does not exist.
         MissingExtraError: If paddle2onnx is not installed.
     """
     _require_converter()
+    if not out_path.parent.is_dir():
+        msg = f"cannot write {out_path}: the folder {out_path.parent} does not exist; create it"
+        raise PipelineError(msg)
     with tempfile.TemporaryDirectory(prefix="onnx-passes-export-") as folder:
         converted = Path(folder, "converted.onnx")
         _save_program(layer, Path(folder, "inference"), item_shape)

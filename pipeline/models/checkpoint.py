@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import WeightsError
-from pipeline.models.pickle_reader import RefusedPickleError, read_pickle
+from pipeline.models.pickle_reader import MAX_SHOWN, RefusedPickleError, read_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,62 +33,62 @@ _FLAT_LSTM = re.compile(
 )
 
 
-def read_checkpoint(path: Path) -> Weights:
-    """Return the tensors of a ``.pdparams`` or ``.npz`` file as float32, by name.
+def read_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
+    """Return the tensors of a ``.pdparams`` or ``.npz`` file under the names of ``shapes``.
+
+    Paddle lists the tensors of an LSTM twice, flat (``lstm.weight_ih_l0_reverse``) and by cell
+    (``lstm.0.cell_bw.weight_ih``); in the file, either spelling is enough.
+
+    Args:
+        path: The file.
+        shapes: The model's shapes, by name, both spellings included.
 
     Raises:
-        WeightsError: If the file cannot be read, or holds anything but finite float arrays.
+        WeightsError: If the file cannot be read, its names or shapes are not those of the
+            model, or a value is not finite.
     """
+    found = _read(path)
+    expected = {_by_cell(name): shape for name, shape in shapes.items()}
+    _check_names(found, expected, path)
+    tensors: Weights = {}
+    for name, value in found.items():  # no more than the model has, and no larger: checked above
+        tensor = _float32(value, name, path)
+        if not np.array_equal(tensors.setdefault(_by_cell(name), tensor), tensor):
+            msg = f"weights {path}: {name!r} differs from its other spelling {_by_cell(name)!r}"
+            raise WeightsError(msg)
+    return {name: tensors[_by_cell(name)] for name in shapes}
+
+
+def _read(path: Path) -> dict[str, object]:
     readers = {".pdparams": _read_pdparams, ".npz": _read_npz}
     reader = readers.get(path.suffix)
     if reader is None:
         msg = f"weights {path}: expected a file name that ends in {' or '.join(readers)}"
         raise WeightsError(msg)
     try:
-        found = reader(path)
-    except FileNotFoundError as error:
-        msg = f"weights {path}: there is no such file"
-        raise WeightsError(msg) from error
+        return reader(path)
     except OSError as error:
-        msg = f"weights {path}: cannot be read: {error.strerror or error}"
+        msg = f"weights {path} cannot be read: {error.strerror or error}"
         raise WeightsError(msg) from error
-    return {name: _float32(value, name, path) for name, value in found.items()}
 
 
-def fit(weights: Weights, shapes: Mapping[str, tuple[int, ...]], path: Path) -> Weights:
-    """Return ``weights`` under exactly the names of ``shapes``.
-
-    Paddle lists the tensors of an LSTM twice, flat (``lstm.weight_ih_l0_reverse``) and by cell
-    (``lstm.0.cell_bw.weight_ih``); either spelling is enough.
-
-    Args:
-        weights: The tensors found, by name.
-        shapes: The model's shapes, by name, both spellings included.
-        path: Where ``weights`` came from, for the message.
-
-    Raises:
-        WeightsError: If names are missing or unknown, shapes differ, or the spellings disagree.
-    """
-    found: Weights = {}
-    contradictory = []
-    for name, value in weights.items():
-        if not np.array_equal(found.setdefault(_by_cell(name), value), value):
-            contradictory.append(name)
-    expected = {_by_cell(name): shape for name, shape in shapes.items()}
+def _check_names(
+    found: Mapping[str, object], expected: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
+    names = {_by_cell(name) for name in found}
     problems = {
-        "missing": [name for name in expected if name not in found],
-        "unexpected": [name for name in found if name not in expected],
+        "missing": [name for name in expected if name not in names],
+        "unexpected": [name for name in found if _by_cell(name) not in expected],
         "misshapen": [
-            f"{name} {list(value.shape)} instead of {list(expected[name])}"
+            f"{name} {list(np.shape(value))} instead of {list(expected[_by_cell(name)])}"
             for name, value in found.items()
-            if value.shape != expected.get(name, value.shape)
+            if isinstance(value, np.ndarray)
+            and value.shape != expected.get(_by_cell(name), value.shape)
         ],
-        "contradictory": contradictory,
     }
     if said := [_listed(kind, names) for kind, names in problems.items() if names]:
         msg = f"weights {path} do not fit the model: {'; '.join(said)}"
         raise WeightsError(msg)
-    return {name: found[_by_cell(name)] for name in shapes}
 
 
 def _read_pdparams(path: Path) -> dict[str, object]:
@@ -114,7 +113,9 @@ def _read_npz(path: Path) -> dict[str, object]:
             raise WeightsError(_too_large(path, size))
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, WeightsError):
+        raise
+    except Exception as error:  # numpy and zipfile raise what their parsers happen to raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         msg = f"weights {path}: not an .npz file of plain arrays, or a damaged one ({reason})"
         raise WeightsError(msg) from error
@@ -144,7 +145,7 @@ def _by_cell(name: str) -> str:
 
 
 def _listed(kind: str, names: list[str]) -> str:
-    shown = ", ".join(names[:MAX_LISTED])
+    shown = ", ".join(name[:MAX_SHOWN] for name in names[:MAX_LISTED])
     return f"{len(names)} {kind} ({shown}{', ...' if len(names) > MAX_LISTED else ''})"
 
 

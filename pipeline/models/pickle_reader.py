@@ -14,7 +14,6 @@ References:
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import pickletools
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DTYPES = ("f2", "f4", "f8")
+MAX_STEPS = 1_000_000  # a StarNet checkpoint takes 11 000
+MAX_SHOWN = 80  # characters of a stranger's text in a message
 
 
 class RefusedPickleError(Exception):
@@ -38,7 +39,7 @@ def read_pickle(data: bytes) -> object:
     Raises:
         RefusedPickleError: With one line that says why, for anything else.
     """
-    machine = _Machine()
+    machine = _Machine(max_bytes=len(data))
     try:
         for opcode, argument, position in pickletools.genops(data):
             machine.step(opcode.name, argument, position)
@@ -46,8 +47,8 @@ def read_pickle(data: bytes) -> object:
     except RefusedPickleError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"it is no pickle, or a damaged one ({reason})"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        msg = f"it is no pickle, or a damaged one ({reason[:MAX_SHOWN]})"
         raise RefusedPickleError(msg) from error
 
 
@@ -78,48 +79,25 @@ class _Array:
     def build(self, state: tuple[Any, ...]) -> None:
         _version, shape, dtype, column_major, content = state
         if not isinstance(dtype, _Dtype) or not isinstance(content, bytes):
-            msg = "an array without a plain dtype or without its bytes"
+            msg = "it holds an array without a plain dtype or without its bytes"
             raise RefusedPickleError(msg)
         flat = np.frombuffer(content, np.dtype(dtype.order + dtype.code))
         self.value = flat.reshape(shape, order="F" if column_major else "C")
 
 
-def _dtype(code: str, *_flags: bool) -> _Dtype:
-    if code not in DTYPES:
-        msg = f"dtype {code!r}; expected one of {', '.join(DTYPES)}"
-        raise RefusedPickleError(msg)
-    return _Dtype(code)
-
-
-def _array(_kind: _Global, _shape: tuple[int, ...], _code: bytes) -> _Array:
-    return _Array()
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":  # how protocol 2 spells bytes
-        msg = f"bytes in the encoding {encoding!r}; expected 'latin1'"
-        raise RefusedPickleError(msg)
-    return text.encode("latin1")
-
-
-_BUILDERS: dict[str, Callable[..., object]] = {
-    "numpy.dtype": _dtype,
-    "numpy.core.multiarray._reconstruct": _array,
-    "numpy._core.multiarray._reconstruct": _array,
-    "_codecs.encode": _encode,
-    "collections.OrderedDict": lambda: {},
+_KNOWN = {
+    "numpy.ndarray": "ndarray",
+    "numpy.dtype": "dtype",
+    "numpy.core.multiarray._reconstruct": "array",
+    "numpy._core.multiarray._reconstruct": "array",
+    "collections.OrderedDict": "dict",
+    "_codecs.encode": "bytes",
 }
-_KNOWN = frozenset({*_BUILDERS, "numpy.ndarray"})
 _INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1")
 _TEXTS = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")
 _BYTES = ("SHORT_BINBYTES", "BINBYTES", "BINBYTES8")
 _LITERALS = frozenset({*_INTEGERS, "BINFLOAT", *_TEXTS, *_BYTES})
-_CONSTANTS: dict[str, object] = {
-    "NONE": None,
-    "NEWTRUE": True,
-    "NEWFALSE": False,
-    "EMPTY_TUPLE": (),
-}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
 _MARK = object()
@@ -128,48 +106,58 @@ _MARK = object()
 class _Machine:
     """The stack and the memo of a pickle."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._bytes_left = max_bytes
+        self._steps_left = MAX_STEPS
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._actions: dict[str, Callable[[Any], None]] = {
             "MARK": lambda _: self._stack.append(_MARK),
             "EMPTY_DICT": lambda _: self._stack.append({}),
             "TUPLE": lambda _: self._stack.append(self._pop_to_mark()),
-            "SETITEM": lambda _: self._set_items((self.pop(), self.pop())[::-1]),
+            "SETITEM": lambda _: self._set_items(self._pop_many(2)),
             "SETITEMS": lambda _: self._set_items(self._pop_to_mark()),
             "BINPUT": self._remember,
             "LONG_BINPUT": self._remember,
             "MEMOIZE": lambda _: self._remember(len(self._memo)),
             "BINGET": lambda index: self._stack.append(self._memo[index]),
             "LONG_BINGET": lambda index: self._stack.append(self._memo[index]),
-            "GLOBAL": lambda name: self._push_global(name.replace(" ", ".")),
-            "STACK_GLOBAL": lambda _: self._push_global(".".join((self.pop(), self.pop())[::-1])),
-            "REDUCE": lambda _: self._reduce(),
+            "GLOBAL": lambda names: self._push_global(names.replace(" ", ".")),
+            "STACK_GLOBAL": lambda _: self._push_global(".".join(self._pop_many(2))),
+            "REDUCE": lambda _: self._stack.append(self._built(*self._pop_many(2))),
             "BUILD": lambda _: self._build(),
         }
 
     def step(self, name: str, argument: Any, position: int | None) -> None:  # noqa: ANN401  any literal
         """Carry out one instruction."""
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            msg = f"it takes more than {MAX_STEPS} instructions"
+            raise RefusedPickleError(msg)
         if name in _LITERALS:
             self._stack.append(argument)
         elif name in _CONSTANTS:
             self._stack.append(_CONSTANTS[name])
         elif name in _TUPLES:
-            self._stack.append(tuple(self.pop() for _ in range(_TUPLES[name]))[::-1])
+            self._stack.append(self._pop_many(_TUPLES[name]))
         elif name in self._actions:
             self._actions[name](argument)
         elif name not in _IGNORED:
-            msg = f"instruction {name} at byte {position} has no place in a dict of arrays"
+            msg = f"its instruction {name} at byte {position} has no place in a dict of arrays"
             raise RefusedPickleError(msg)
 
     def pop(self) -> Any:  # noqa: ANN401  a stack of anything
         """Take the top of the stack."""
         return self._stack.pop()
 
+    def _pop_many(self, count: int) -> tuple[Any, ...]:
+        return tuple(self._stack.pop() for _ in range(count))[::-1]
+
     def _pop_to_mark(self) -> tuple[Any, ...]:
-        items = tuple(itertools.takewhile(lambda item: item is not _MARK, reversed(self._stack)))
-        del self._stack[-len(items) - 1 :]
-        return items[::-1]
+        items = []
+        while (item := self._stack.pop()) is not _MARK:
+            items.append(item)
+        return tuple(items[::-1])
 
     def _remember(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
@@ -177,29 +165,51 @@ class _Machine:
     def _set_items(self, items: tuple[Any, ...]) -> None:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str):
-                msg = f"a dict key of type {type(key).__name__}; expected text"
+                msg = f"it holds a dict key of type {type(key).__name__}; expected text"
                 raise RefusedPickleError(msg)
             self._stack[-1][key] = value
 
     def _push_global(self, name: str) -> None:
         if name not in _KNOWN:
-            msg = f"it asks for {name!r}, which a dict of arrays does not need; nothing was run"
+            msg = (
+                f"it asks for {name[:MAX_SHOWN]!r}, which a dict of arrays does not need; "
+                "nothing was run"
+            )
             raise RefusedPickleError(msg)
         self._stack.append(_Global(name))
 
-    def _reduce(self) -> None:
-        arguments, callee = self.pop(), self.pop()
-        self._stack.append(_BUILDERS[callee.name](*arguments))
+    def _built(self, callee: _Global, arguments: tuple[Any, ...]) -> object:
+        """Return what calling ``callee`` would have returned, or its beginning."""
+        kind = _KNOWN[callee.name]
+        if kind == "array":
+            return _Array()
+        if kind == "dtype" and arguments[0] in DTYPES:
+            return _Dtype(arguments[0])
+        if kind == "bytes" and arguments[1] == "latin1":  # how protocol 2 spells bytes
+            return self._encoded(arguments[0])
+        if kind == "dict" and not arguments:
+            return {}
+        msg = f"it holds a {kind} other than float arrays need"
+        raise RefusedPickleError(msg)
 
     def _build(self) -> None:
         state = self.pop()
         self._stack[-1].build(state)
 
+    def _encoded(self, text: str) -> bytes:
+        self._bytes_left -= len(text)  # the same text may be asked for again and again
+        if self._bytes_left < 0:
+            msg = "it unfolds to more bytes than it has"
+            raise RefusedPickleError(msg)
+        return text.encode("latin1")
+
 
 def _finished(value: object) -> object:
-    """Replace the builders in ``value``, a dict of at most one more level, by arrays."""
+    """Replace the arrays under construction in ``value``, or in the dict that it is."""
     if isinstance(value, dict):
-        return {
-            key: item.value if isinstance(item, _Array) else item for key, item in value.items()
-        }
+        return {key: _finished_array(item) for key, item in value.items()}
+    return _finished_array(value)
+
+
+def _finished_array(value: object) -> object:
     return value.value if isinstance(value, _Array) else value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.models.checkpoint import fit, read_checkpoint
+from pipeline.models.checkpoint import read_checkpoint
 from pipeline.models.framework import paddle
 from pipeline.models.layers import ConvBn, Tensor
 from pipeline.models.starnet import CLASSES, INPUT_SHAPE, StarNet
@@ -52,7 +52,7 @@ def build_starnet(weights: Path | None = None) -> StarNet:
         values = live_weights()
     else:
         shapes = {name: tuple(value.shape) for name, value in state.items()}
-        values = fit(read_checkpoint(weights), shapes, weights)
+        values = read_checkpoint(weights, shapes)
     for name, value in values.items():
         state[name].set_value(value)
     model.eval()
