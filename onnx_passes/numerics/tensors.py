@@ -1,0 +1,114 @@
+"""Compare every tensor two models share, in topological order, a bounded number at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_passes.core.contract import UsageError, label
+from onnx_passes.numerics.compare import Difference, compare, greatest_difference, is_float, peak
+from onnx_passes.numerics.nudge import nudged_feeds, nudged_model
+from onnx_passes.numerics.stream import Stream
+from onnx_passes.numerics.tolerance import Tolerance, tolerance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx_ir as ir
+
+    from onnx_passes.numerics.compare import Array
+
+# What one piece may make: large enough that sessions are few, small enough for any machine.
+PIECE_BYTES = 64 << 20
+FIRST_PIECE_TENSORS = 32
+MAX_GROWTH = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorDifference:
+    """One tensor that both models make.
+
+    Attributes:
+        name: Its name.
+        position: Its place among the tensors of the first model, in topological order.
+        node: The label of its producer in the first model.
+        peak: Greatest finite magnitude in the first model.
+        difference: The second model against the first.
+        allowed: What rounding alone explains; None if the noise was not measured.
+    """
+
+    name: str
+    position: int
+    node: str
+    peak: float
+    difference: Difference
+    allowed: Tolerance | None
+
+    @property
+    def diverges(self) -> bool:
+        """Whether the tensors differ by more than rounding explains (at all, if not measured)."""
+        if self.difference.same_bits:
+            return False
+        if self.allowed is None or self.difference.problem:
+            return True
+        return self.difference.max_abs > self.allowed.atol
+
+
+def shared_names(a: ir.Model, b: ir.Model) -> list[str]:
+    """Return the tensors that nodes of both main graphs make, in the order of ``a``."""
+    made = {value.name for node in b.graph for value in node.outputs if value.name}
+    names = (value.name for node in a.graph for value in node.outputs if value.name)
+    return [name for name in names if name in made]
+
+
+def compare_tensors(
+    a: ir.Model, b: ir.Model, feeds: Mapping[str, Array], *, noise: bool = True
+) -> Iterator[TensorDifference]:
+    """Yield the difference of every shared tensor, in the topological order of ``a``.
+
+    Args:
+        a: The reference.
+        b: The model under test.
+        feeds: Arrays by input name, for both.
+        noise: Whether to run ``a`` nudged as well, to know what rounding alone does.
+
+    Raises:
+        UsageError: If the two models share no tensor.
+        ModelError: If onnxruntime cannot run a piece of either.
+    """
+    names = shared_names(a, b)
+    if not names:
+        msg = "the two models share no tensor name; compare their outputs instead"
+        raise UsageError(msg)
+    streams = [Stream(a, feeds, names), Stream(b, feeds, names)]
+    if noise:
+        streams.append(Stream(nudged_model(a, seed=0), nudged_feeds(feeds, seed=0), names))
+    start, count = 0, FIRST_PIECE_TENSORS
+    while start < len(names):
+        piece = names[start : start + count]
+        values = [stream.compute(piece) for stream in streams]
+        for offset, name in enumerate(piece):
+            node = label(streams[0].node_of(name))
+            yield _difference(name, start + offset, node, [made[name] for made in values])
+        size = sum(getattr(array, "nbytes", 0) for array in values[0].values())
+        start, count = start + count, _next_count(count, size)
+
+
+def _next_count(count: int, size: int) -> int:
+    """Return how many tensors the next piece takes, from what this one weighed."""
+    fitting = count * PIECE_BYTES // max(size, 1)
+    return int(min(max(fitting, 1), count * MAX_GROWTH))
+
+
+def _difference(name: str, position: int, node: str, values: list[Array]) -> TensorDifference:
+    expected, actual = (np.asarray(value) for value in values[:2])
+    height = peak(expected)
+    allowed = None
+    if len(values) > len(("a", "b")) and is_float(expected):
+        moved = greatest_difference(expected, np.asarray(values[2]))
+        allowed = tolerance(
+            "close", dtype=expected.dtype, peak=height, noise=moved, sensitivity=float("inf")
+        )
+    return TensorDifference(name, position, node, height, compare(expected, actual), allowed)
