@@ -13,6 +13,14 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Two results of one of these may differ although the inputs do not; Dropout in training mode.
+RANDOM_OPERATORS = frozenset(
+    {
+        *("Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike"),
+        *("RandomUniform", "RandomUniformLike"),
+    }
+)
+
 
 def graphs(model: ir.Model) -> Iterator[ir.Graph]:
     """Yield the main graph, the body of each function, and the sub-graphs of them all."""

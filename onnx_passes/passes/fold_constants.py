@@ -51,6 +51,7 @@ from onnx_ir.passes import common
 from onnx_passes.core.contract import Exactness, ModelError, Note, Pass, PassResult, label
 from onnx_passes.core.registry import register
 from onnx_passes.core.values import (
+    RANDOM_OPERATORS,
     constant,
     drop_unread_initializer,
     new_initializer,
@@ -64,10 +65,6 @@ if TYPE_CHECKING:
 
     from onnx_passes.numerics.compare import Array
 
-_RANDOM = {
-    *("Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike"),
-    *("RandomUniform", "RandomUniformLike"),
-}
 _QUANTIZATION = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 _DTYPES = {
     *(ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.BOOL),
@@ -171,7 +168,7 @@ def _why_not(node: ir.Node) -> str | None:
     """Return the reason to leave a node with constant inputs alone, or None."""
     if node.domain:
         return f"an operator of domain {node.domain!r}"
-    if node.op_type in _RANDOM:
+    if node.op_type in RANDOM_OPERATORS:
         return "a random operator"
     if node.op_type in _QUANTIZATION:
         return "part of a quantization pattern"
