@@ -7,7 +7,7 @@ therefore runs in a child process, which first compares the program with the con
 from __future__ import annotations
 
 import importlib.util
-import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_passes.core import model_io
-from pipeline import paddle2onnx_child
 from pipeline.errors import ExportError, MissingExtraError, PipelineError
 from pipeline.paddle2onnx_child import OPSET, UNSUPPORTED
 
@@ -28,6 +27,11 @@ INPUT_NAME = "x"
 BATCH_SYMBOL = "N"
 TIMEOUT_S = 300.0  # a hundred times what StarNet takes on two cores
 SHOWN_LINES = 5  # of the converter's own output, on failure
+# The child may find this package last: it must not hide a module of the standard library.
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from pipeline.paddle2onnx_child import main; main(*sys.argv[2:])"
+)
 
 
 def export_starnet(
@@ -48,7 +52,7 @@ def export_starnet(
         ExportError: If the conversion fails.
         MissingExtraError: If Paddle or paddle2onnx is not installed.
     """
-    _require_converter()
+    _check_before_work(out_path)
     from pipeline.models.framework import paddle
     from pipeline.models.starnet import INPUT_SHAPE
     from pipeline.models.weights import build_starnet
@@ -81,10 +85,7 @@ def export_layer(
         PipelineError: If the folder of ``out_path`` does not exist.
         MissingExtraError: If paddle2onnx is not installed.
     """
-    _require_converter()
-    if not out_path.parent.is_dir():
-        msg = f"cannot write {out_path}: the folder {out_path.parent} does not exist; create it"
-        raise PipelineError(msg)
+    _check_before_work(out_path)
     with tempfile.TemporaryDirectory(prefix="onnx-passes-export-") as folder:
         converted = Path(folder, "converted.onnx")
         _save_program(layer, Path(folder, "inference"), item_shape)
@@ -93,10 +94,13 @@ def export_layer(
     return out_path
 
 
-def _require_converter() -> None:
+def _check_before_work(out_path: Path) -> None:
     for module in ("paddle", "paddle2onnx"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(module=module, extra="paddle")
+    if not out_path.parent.is_dir():
+        msg = f"cannot write {out_path}: the folder {out_path.parent} does not exist; create it"
+        raise PipelineError(msg)
 
 
 def _save_program(layer: Any, stem: Path, item_shape: Sequence[int]) -> None:  # noqa: ANN401  see above
@@ -114,21 +118,12 @@ def _save_program(layer: Any, stem: Path, item_shape: Sequence[int]) -> None:  #
 
 def _convert(folder: Path, target: str, timeout_s: float) -> None:
     """Run paddle2onnx in ``folder`` and make every way to fail one line."""
-    roots = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))}
-    command = [
-        sys.executable,
-        "-m",
-        paddle2onnx_child.__name__,
-        "inference.json",
-        "inference.pdiparams",
-        target,
-    ]
+    root = str(Path(__file__).resolve().parents[1])
+    files = ["inference.json", "inference.pdiparams", target]
     try:
         child = subprocess.run(  # noqa: S603, RUF100  our own interpreter and module
-            command,
+            [sys.executable, "-c", _START, root, *files],
             cwd=folder,
-            env=environment,
             capture_output=True,
             text=True,
             errors="replace",
@@ -144,13 +139,12 @@ def _convert(folder: Path, target: str, timeout_s: float) -> None:
 
 def _failure(child: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in (child.stdout + child.stderr).splitlines() if line.strip()]
-    for line in lines:
-        if line.startswith(UNSUPPORTED):
-            names = line.removeprefix(UNSUPPORTED).strip()
-            return (
-                f"paddle2onnx cannot convert the Paddle operator(s) {names}; "
-                "compute them before the export, or write the layer without them"
-            )
+    named = [line.removeprefix(UNSUPPORTED) for line in lines if line.startswith(UNSUPPORTED)]
+    if named and child.returncode == -signal.SIGABRT:
+        return (
+            f"paddle2onnx cannot convert the Paddle operator(s) {named[0].strip()}; "
+            "compute them before the export, or write the layer without them"
+        )
     end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
     return f"paddle2onnx failed ({end}): {' | '.join(lines[-SHOWN_LINES:])}"
 
@@ -160,14 +154,13 @@ def _finished(converted: Path) -> ir.Model:
     import onnx
     import onnx_ir as ir
 
-    model = onnx.load(converted)
-    graph = model.graph
-    for value in (*graph.input, *graph.output):  # the converter calls each batch by another name
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH_SYMBOL
     try:
+        model = onnx.load(converted)
+        for value in (*model.graph.input, *model.graph.output):  # each has a name of its own
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH_SYMBOL
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         onnx.checker.check_model(model)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+    except Exception as error:  # protobuf, checker and shape inference share no base class
         msg = f"paddle2onnx wrote an invalid model: {_first_line(error)}"
         raise ExportError(msg) from error
     found = {entry.domain: entry.version for entry in model.opset_import}

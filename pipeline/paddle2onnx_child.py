@@ -1,4 +1,4 @@
-"""The part of the export that may end its process: run as ``python -m``, see ``pipeline.export``.
+"""The part of the export that may end its process: a child process of ``pipeline.export``.
 
 paddle2onnx 2.1 aborts on an operator that it does not know and does not say which. Its list of
 known operators uses Paddle's old names, the saved program uses the new ones; Paddle itself can
@@ -57,7 +57,3 @@ def _operators(operation: dict[str, Any]) -> Iterator[str]:
             for inner in block["ops"]:
                 yield inner["#"]
                 yield from _operators(inner)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -92,8 +92,7 @@ def _check_names(
 
 
 def _read_pdparams(path: Path) -> dict[str, object]:
-    if path.stat().st_size > MAX_BYTES:
-        raise WeightsError(_too_large(path, path.stat().st_size))
+    _check_size(path.stat().st_size, path)
     try:
         found = read_pickle(path.read_bytes())
     except RefusedPickleError as error:
@@ -108,9 +107,7 @@ def _read_pdparams(path: Path) -> dict[str, object]:
 def _read_npz(path: Path) -> dict[str, object]:
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_BYTES:
-            raise WeightsError(_too_large(path, size))
+            _check_size(sum(member.file_size for member in archive.infolist()), path)
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, WeightsError):
@@ -149,5 +146,7 @@ def _listed(kind: str, names: list[str]) -> str:
     return f"{len(names)} {kind} ({shown}{', ...' if len(names) > MAX_LISTED else ''})"
 
 
-def _too_large(path: Path, size: int) -> str:
-    return f"weights {path} hold {size} bytes; expected at most {MAX_BYTES}"
+def _check_size(size: int, path: Path) -> None:
+    if size > MAX_BYTES:
+        msg = f"weights {path} hold {size} bytes; expected at most {MAX_BYTES}"
+        raise WeightsError(msg)
