@@ -13,10 +13,14 @@ Errors::
 from __future__ import annotations
 
 import abc
+import contextlib
+import contextvars
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx_ir as ir
 
 Exactness = Literal["exact", "close", "inexact"]
@@ -67,15 +71,50 @@ class Note:
     text: str
 
 
+class RewriteLimitReached(Exception):  # noqa: N818  control flow, not an error
+    """A pass made as many rewrites as :func:`at_most` allows; ``rewritten`` holds them."""
+
+    def __init__(self, rewritten: list[Note]) -> None:
+        """Keep the notes of the rewrites that were made."""
+        super().__init__(f"stopped after {len(rewritten)} rewrites")
+        self.rewritten = rewritten
+
+
+_limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("rewrite limit", default=None)
+
+
+@contextlib.contextmanager
+def at_most(rewrites: int | None) -> Iterator[None]:
+    """Within the block, stop a pass after that many rewrites (None: do not).
+
+    The pass is left by :class:`RewriteLimitReached`; its edits so far stay in the model.
+    """
+    token = _limit.set(rewrites)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+class _Rewrites(list[Note]):
+    """The notes of one run, which end it at the limit."""
+
+    def append(self, note: Note) -> None:
+        super().append(note)
+        limit = _limit.get()
+        if limit is not None and len(self) >= limit:
+            raise RewriteLimitReached(list(self))
+
+
 @dataclasses.dataclass
 class PassResult:
     """What a pass says it did. Whether the model changed is measured by the manager.
 
     A pass appends to ``rewritten`` right after each edit, when the model is whole again: a
-    bisection stops the pass there, after the first N rewrites.
+    bisection stops the pass there, after the first N rewrites (see :func:`at_most`).
     """
 
-    rewritten: list[Note] = dataclasses.field(default_factory=list)
+    rewritten: list[Note] = dataclasses.field(default_factory=_Rewrites)
     skipped: list[Note] = dataclasses.field(default_factory=list)
 
 

@@ -12,7 +12,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from onnx_passes.core.contract import Exactness, Pass, PassResult, UsageError
+from onnx_passes.core.contract import (
+    Exactness,
+    Pass,
+    PassResult,
+    RewriteLimitReached,
+    UsageError,
+    at_most,
+)
 from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import Baseline, BrokenModelError
 from onnx_passes.core.isolate import DEFAULT_TIMEOUT_S, run_isolated
@@ -51,6 +58,7 @@ class Settings:
         check: Whether numbers are compared; structure always is.
         on_fail: ``stop`` the run, ``undo`` just the failed pass, or ``keep`` its change.
         timeout_s: For passes that run in a child process, in seconds.
+        max_rewrites: Stop each pass after that many rewrites; for bisection.
         on_start: Called with the text of a pass before it runs.
         on_step: Called with each finished step.
     """
@@ -60,6 +68,7 @@ class Settings:
     check: bool = True
     on_fail: OnFail = "stop"
     timeout_s: float = DEFAULT_TIMEOUT_S
+    max_rewrites: int | None = None
     on_start: Callable[[str], None] = lambda _: None
     on_step: Callable[[Step], None] = lambda _: None
 
@@ -128,10 +137,12 @@ class _Run:
         self._steps: list[Step] = []
 
     def run(self, items: Sequence[Item]) -> Outcome:
+        stopped_by = None
         try:
             self._run_items(items)
         except _Stopped:
-            _logger.info("stopped by %s", self._steps[-1].text)
+            stopped_by = self._steps[-1]
+            _logger.info("stopped by %s", stopped_by.text)
         used = self._oracle if self._checked else None
         return Outcome(
             model=self._model,
@@ -140,6 +151,7 @@ class _Run:
             after=self._measure,
             feeds=used.describe() if used else "",
             oracle=used.runner.kind if used else "",
+            stopped_by=stopped_by,
         )
 
     def _make_oracle(self, model: ir.Model) -> Oracle | None:
@@ -190,8 +202,11 @@ class _Run:
                     item, candidate, timeout_s=self._settings.timeout_s
                 )
             else:
-                result = item.run(candidate)
-        except Exception as error:
+                with at_most(self._settings.max_rewrites):
+                    result = item.run(candidate)
+        except RewriteLimitReached as reached:
+            result = PassResult(rewritten=reached.rewritten)
+        except (Exception, SystemExit) as error:
             _logger.debug("pass %s raised", item.name, exc_info=True)
             lines = (str(error).strip() or "no message").splitlines()
             return candidate, PassResult(), f"{type(error).__name__}: {lines[0]}"

@@ -95,6 +95,7 @@ class Outcome:
         after: The size of ``model``.
         feeds: How to repeat the feeds of the numeric checks; empty if none ran.
         oracle: What computed the expected outputs; empty if nothing did.
+        stopped_by: The step that ended the run under the policy ``stop``.
     """
 
     model: ir.Model
@@ -103,6 +104,7 @@ class Outcome:
     after: Measure
     feeds: str
     oracle: str
+    stopped_by: Step | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -112,13 +114,6 @@ class Outcome:
             if verdict in verdicts:
                 return verdict
         return "passed" if "passed" in verdicts else "unchanged"
-
-    @property
-    def stopped_by(self) -> Step | None:
-        """The last step, if it failed and ended the run under the policy ``stop``."""
-        last = self.steps[-1] if self.steps else None
-        stopped = last is not None and last.verdict in {"failed", "crashed"} and not last.kept
-        return last if stopped else None
 
     @property
     def blamed(self) -> tuple[Step, ...]:
