@@ -24,18 +24,27 @@ if TYPE_CHECKING:
     from onnx_passes.numerics.compare import Array
     from onnx_passes.numerics.runner import Arrays
 
+# Floats that steer shapes, by operator: inputs that have to stay as they are.
+_STEERING = {"Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2)}
 # Above this the constants stay as they are and only the feeds move: a second copy of the weights
 # would be dearer than the check.
 MAX_CONSTANT_BYTES = 1 << 29
 
 
 def nudged_array(array: Array, rng: np.random.Generator) -> Array:
-    """Return ``array`` with each non-zero finite float moved one ulp, up or down at random."""
+    """Return ``array`` with each non-zero finite float moved one ulp, up or down at random.
+
+    A number with no finite neighbour on its side stays: ``-FLT_MAX`` stands for "masked".
+    """
     if not is_float(array):
         return array
-    direction = np.where(rng.integers(0, 2, array.shape) == 1, np.inf, -np.inf)
-    moved = np.nextafter(array, direction.astype(array.dtype))
-    return np.where((array == 0) | ~np.isfinite(array), array, moved).astype(array.dtype)
+    up = rng.integers(0, 2, array.shape) == 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Twice the number, or its negative, lies on the wanted side in every float format.
+        target = np.where(up == (array > 0), array * array.dtype.type(2), -array)
+        moved = np.nextafter(array, target.astype(array.dtype))
+    stays = (array == 0) | ~np.isfinite(array) | ~np.isfinite(moved)
+    return np.where(stays, array, moved).astype(array.dtype)
 
 
 def nudged_feeds(feeds: Mapping[str, Array], seed: int) -> Arrays:
@@ -45,9 +54,10 @@ def nudged_feeds(feeds: Mapping[str, Array], seed: int) -> Arrays:
 
 
 def nudged_model(model: ir.Model, seed: int) -> ir.Model:
-    """Return a copy of ``model`` with every float initializer moved one ulp.
+    """Return a copy of ``model`` with every float constant moved one ulp.
 
-    A model whose initializers exceed :data:`MAX_CONSTANT_BYTES` is returned as it is.
+    Constants are initializers and the values of Constant nodes; what steers a shape stays. A model
+    whose initializers exceed :data:`MAX_CONSTANT_BYTES` is returned as it is.
     """
     import onnx_ir as ir
 
@@ -57,8 +67,22 @@ def nudged_model(model: ir.Model, seed: int) -> ir.Model:
     rng = np.random.default_rng(seed)
     for graph in copy.graphs():
         for value in graph.initializers.values():
-            tensor = value.const_value
-            if tensor is not None and tensor.dtype.is_floating_point():
-                moved = nudged_array(tensor.numpy(), rng)
-                value.const_value = ir.Tensor(moved, dtype=tensor.dtype, name=value.name)
+            if value.const_value is not None and not _steers(value):
+                value.const_value = _nudged(value.const_value, rng)
+    for node in copy.graph.all_nodes():
+        held = node.attributes.get("value") if node.op_type == "Constant" else None
+        if held is not None and not _steers(node.outputs[0]):
+            node.attributes["value"] = ir.AttrTensor("value", _nudged(held.as_tensor(), rng))
     return copy
+
+
+def _steers(value: ir.Value) -> bool:
+    return any(position in _STEERING.get(node.op_type, ()) for node, position in value.uses())
+
+
+def _nudged(tensor: ir.TensorProtocol, rng: np.random.Generator) -> ir.TensorProtocol:
+    import onnx_ir as ir
+
+    if not tensor.dtype.is_floating_point():
+        return tensor
+    return ir.Tensor(nudged_array(tensor.numpy(), rng), dtype=tensor.dtype, name=tensor.name)
