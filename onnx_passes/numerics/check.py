@@ -102,11 +102,17 @@ def check_model(
         actual = [runner.run(feeds) for feeds in oracle.feeds]
     except ModelError as error:
         return ModelCheck("failed", f"the rewritten model does not run: {error}", (), [])
-    checks = tuple(
-        _check_output(name, oracle, previous or expected, actual, claim)
-        for name in oracle.runner.output_names
-    )
-    return _summary(checks, oracle, actual)
+    names = oracle.runner.output_names
+    if lacking := [name for name in names if name not in actual[0]]:
+        return ModelCheck("failed", f"output {lacking[0]!r} is gone", (), [])
+    try:
+        checks = tuple(
+            _check_output(name, oracle, previous or expected, actual, claim) for name in names
+        )
+        return _summary(checks, oracle, actual)
+    except ModelError as error:
+        reason = f"the original does not run on changed feeds: {error}"
+        return ModelCheck("not checkable", reason, (), actual)
 
 
 def _check_output(
@@ -149,9 +155,11 @@ def _vacuous(name: str, oracle: Oracle, allowed: Tolerance) -> str:
     sensitivity = oracle.sensitivity[name]
     array = oracle.expected[0][name]
     floor = DEAD_SPACINGS * epsilon(array.dtype) * peak(array)
+    if math.isinf(allowed.atol):
+        return "unbounded: nudged constants or other feeds make or remove NaN, or change its shape"
     if sensitivity <= floor:
         return f"dead: other feeds move it by {sensitivity:.3g}, rounding by up to {floor:.3g}"
-    if not math.isinf(sensitivity) and allowed.atol > MAX_NOISE_SHARE * sensitivity:
+    if allowed.atol > MAX_NOISE_SHARE * sensitivity:
         return f"drowned: the tolerance {allowed.atol:.3g} nears its movement {sensitivity:.3g}"
     return ""
 
