@@ -51,6 +51,8 @@ class Difference:
             return self.problem
         if self.same_bits:
             return f"bit-equal ({self.size} elements)"
+        if self.mismatches == 0:
+            return f"equal values in other bits ({self.size} elements): -0.0 for 0.0, say"
         return (
             f"{self.mismatches} of {self.size} elements differ; greatest absolute difference "
             f"{self.max_abs:.3g} at index {self.worst_index} "
@@ -94,7 +96,7 @@ def compare(expected: Array, actual: Array) -> Difference:
         problem="",
         same_bits=False,
         max_abs=float(gap[worst]),
-        max_rel=float(np.nanmax(relative)) if relative.size else 0.0,
+        max_rel=float(np.nanmax(relative, initial=0.0)),
         max_ulp=_max_ulp(expected, actual),
         mismatches=int(np.count_nonzero(gap)),
         size=int(expected.size),
