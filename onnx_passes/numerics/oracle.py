@@ -13,15 +13,16 @@ import numpy as np
 
 from onnx_passes.core.contract import ModelError, UsageError
 from onnx_passes.numerics import feeds as feeding
-from onnx_passes.numerics.compare import greatest_difference
+from onnx_passes.numerics.compare import greatest_difference, is_float, same_bits
 from onnx_passes.numerics.nudge import nudged_feeds, nudged_model
-from onnx_passes.numerics.runner import open_runner
+from onnx_passes.numerics.runner import LACKS_KERNEL, ReferenceRunner, open_runner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx_ir as ir
 
+    from onnx_passes.numerics.compare import Array
     from onnx_passes.numerics.feeds import Shapes
     from onnx_passes.numerics.runner import AnyRunner, Arrays
 
@@ -81,23 +82,21 @@ class Oracle:
     @functools.cached_property
     def deaf_inputs(self) -> list[str]:
         """Inputs that change no output when they alone change."""
-        base, other = self.feeds[0], self._probe_feeds
+        base = self.feeds[0]
         if len(base) == 1:
             return [] if any(self.sensitivity.values()) else list(base)
-        return [
-            name
-            for name in base
-            if not any(
-                self._change(
-                    self.runner.run({**base, name: other[name]}), self.expected[0]
-                ).values()
-            )
-        ]
+        return [name for name in base if not self._hears(name)]
 
     @functools.cached_property
     def noise(self) -> dict[str, float]:
         """What one-ulp nudges of float constants and feeds do to each output."""
-        runner = self.runner.again(nudged_model(self._model, seed=0))
+        try:
+            return self._noise(self.runner.again(nudged_model(self._model, seed=0)))
+        except ModelError as error:
+            _logger.info("only the feeds are nudged: %s", error)
+            return self._noise(self.runner)
+
+    def _noise(self, runner: AnyRunner) -> dict[str, float]:
         noise = dict.fromkeys(self.runner.output_names, 0.0)
         for seed, (feeds, expected) in enumerate(self._answered):
             change = self._change(runner.run(nudged_feeds(feeds, seed)), expected)
@@ -126,9 +125,13 @@ class Oracle:
         return answered
 
     def _run(self, feeds: Arrays) -> Arrays:
+        runner = self.runner
         try:
-            return self.runner.run(feeds)
+            return runner.run(feeds)
         except ModelError as error:
+            if LACKS_KERNEL.search(str(error)):
+                self.runner = ReferenceRunner(self._model)
+                return self.runner.run(feeds)
             msg = (
                 f"the model does not run on {feeding.describe(feeds)}: {error}; "
                 "give --shape NAME=DIMS or --feeds FILE"
@@ -136,15 +139,28 @@ class Oracle:
             raise UsageError(msg) from error
 
     @functools.cached_property
-    def _probe_feeds(self) -> Arrays:
-        """Feeds of the first set's shapes with other values."""
-        if self._given is None:
-            return self.feeds[1]
-        return {name: _rolled(array) for name, array in self._given.items()}
-
-    @functools.cached_property
     def _probe(self) -> Arrays:
-        return self.expected[1] if self._given is None else self.runner.run(self._probe_feeds)
+        """The outputs for feeds of the first set's shapes with other values."""
+        if self._given is None:
+            return self.expected[1]
+        try:
+            return self.runner.run({name: _other(array) for name, array in self._given.items()})
+        except ModelError:
+            # Integers may be sizes or indices that allow no other order.
+            floats = {name: _other(a) for name, a in self._given.items() if is_float(a)}
+            return self.runner.run({**self._given, **floats})
+
+    def _hears(self, name: str) -> bool:
+        """Return whether any output changes when this input alone changes."""
+        base = self.feeds[0]
+        other = base[name] if self._given is not None else self.feeds[1][name]
+        if same_bits(base[name], other):
+            other = _other(other)
+        try:
+            outputs = self.runner.run({**base, name: other})
+        except ModelError:
+            return True  # it steers what can be computed at all
+        return any(self._change(outputs, self.expected[0]).values())
 
     @staticmethod
     def _change(outputs: Arrays, expected: Arrays) -> dict[str, float]:
@@ -152,11 +168,14 @@ class Oracle:
         return {name: greatest_difference(expected[name], outputs[name]) for name in expected}
 
 
-def _rolled(array: Any) -> Any:  # noqa: ANN401  an array of any dtype
-    """Return other values from the same range: the elements in another order, or moved ones."""
+def _other(array: Array) -> Array:
+    """Return other values from the same range: in another order, or moved where all are equal."""
     rolled = np.roll(array.ravel(), max(1, array.size // 2 + 1)).reshape(array.shape)
-    if array.dtype.kind == "f" and np.array_equal(rolled, array):
-        return array + np.linspace(0.5, 1.0, max(array.size, 1)).reshape(array.shape).astype(
-            array.dtype
-        )
-    return rolled
+    if not np.array_equal(rolled, array) or array.dtype.kind in "OUS":
+        return rolled
+    if is_float(array):
+        steps = np.linspace(0.5, 1.0, array.size).reshape(array.shape)
+        return np.asarray(array + steps.astype(array.dtype))
+    # Every other element: 0 where it was not, else 1. Both are indices and flags nearly everywhere.
+    every_other = np.arange(array.size).reshape(array.shape) % 2 == 0
+    return np.where(every_other, array == 0, array).astype(array.dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +31,8 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 # protobuf refuses to serialise 2 GiB and more; below that a model travels as bytes.
 MAX_BYTES_IN_MEMORY = 1 << 30
+# How onnxruntime words it when a kernel finds out late that it lacks a case (cubic 5-D GridSample).
+LACKS_KERNEL = re.compile("only support|not (yet )?(implemented|supported)", re.IGNORECASE)
 
 
 class Runner:
