@@ -7,6 +7,7 @@ run can be repeated from what it prints.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ def resolve_shapes(
         if name not in names:
             msg = f"--shape names input {name!r}, the model has {', '.join(names) or 'no inputs'}"
             raise UsageError(msg)
+        _refuse_bad_sizes(name, given[name])
     symbols: dict[str, int] = {}
     for value in values:
         if _name(value) in given:
@@ -149,6 +151,17 @@ def validate(model: ir.Model, feeds: Mapping[str, Any]) -> Arrays:
 def describe(feeds: Mapping[str, Any]) -> str:
     """Return ``x float32 [2, 3, 32, 100], ids int64 [2]``."""
     return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items())
+
+
+def _refuse_bad_sizes(name: str, sizes: object) -> None:
+    """Refuse what a recipe or a caller may write for a shape by mistake."""
+    whole = isinstance(sizes, Sequence) and all(
+        isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= 0
+        for size in sizes
+    )
+    if not whole:
+        msg = f"the shape of input {name!r} is {sizes!r}, expected sizes like [8, 3, 32, 100]"
+        raise UsageError(msg)
 
 
 def _static_shape(
@@ -242,9 +255,10 @@ def _image(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NpzFile, not np.load: that one also takes a .npy, whatever its name.
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         msg = f"feeds {path} cannot be read as .npz: {str(error).splitlines()[0]}"
         raise UsageError(msg) from error
 
