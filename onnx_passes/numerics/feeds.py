@@ -121,6 +121,14 @@ def load(path: Path) -> Arrays:
     return arrays
 
 
+def save(path: Path, feeds: Mapping[str, Array]) -> None:
+    """Write feeds as a ``.npz`` file; unlike ``numpy.savez`` for any input name."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in feeds.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
 def validate(model: ir.Model, feeds: Mapping[str, Any]) -> Arrays:
     """Return the feeds the model needs, checked for name, dtype, rank and fixed sizes.
 

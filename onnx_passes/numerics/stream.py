@@ -38,7 +38,7 @@ class Stream:
         self._model = model
         self._wanted = set(wanted)
         self._nodes = list(model.graph)
-        self._reads = [list(dict.fromkeys(_reads(node))) for node in self._nodes]
+        self._reads = [list(dict.fromkeys(reads(node))) for node in self._nodes]
         self._maker = {
             value.name: index
             for index, node in enumerate(self._nodes)
@@ -136,7 +136,7 @@ class Stream:
         )
 
 
-def _reads(node: ir.Node) -> Iterator[str]:
+def reads(node: ir.Node) -> Iterator[str]:
     """Yield the names a node reads, those that its sub-graphs take from around it included."""
     import onnx_ir as ir
 
@@ -155,7 +155,7 @@ def _captures(graph: ir.Graph) -> Iterator[str]:
     own = {value.name for value in graph.inputs} | set(graph.initializers)
     own |= {value.name for node in graph for value in node.outputs}
     for node in graph:
-        yield from (name for name in _reads(node) if name not in own)
+        yield from (name for name in reads(node) if name not in own)
     yield from (value.name for value in graph.outputs if value.name and value.name not in own)
 
 

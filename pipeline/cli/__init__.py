@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": ("pipeline.cli.catalogue", "explain", "Print the page of a pass."),
     "run": ("pipeline.cli.run", "run", "Run a pass list on a model, checking every pass."),
     "diff": ("pipeline.cli.diff", "diff", "Compare two models numerically."),
+    "bisect": ("pipeline.cli.bisect", "bisect", "Find what breaks a model."),
     "eval": ("pipeline.cli.eval", "group", "Preprocess images, score results, run a model."),
     "flow": ("pipeline.cli.flow", "group", "Run the whole guide as one command."),
 }
