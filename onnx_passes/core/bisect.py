@@ -169,40 +169,16 @@ class _Bench:
 def _first_wrong_tensor(
     before: ir.Model, after: ir.Model, step: Step, settings: Settings
 ) -> tuple[TensorDifference | None, int]:
-    """Return the first tensor whose error reaches an output, and how many were compared.
-
-    A tensor may keep its name and change its meaning without harm (a convolution takes a batch
-    norm in); its difference then ends at the next tensor, and does not count.
-    """
+    """Return the first tensor whose error reaches an output, and how many were compared."""
     from onnx_passes.numerics.oracle import Oracle
-    from onnx_passes.numerics.tensors import compare_tensors
+    from onnx_passes.numerics.tensors import compare_tensors, first_wrong
 
     try:
         feeds = Oracle(before, settings.feeds, settings.shapes).feeds[0]
         found = list(compare_tensors(before, after, feeds, noise=step.exactness != "exact"))
     except (ModelError, UsageError):
         return None, 0
-    wrong = {tensor.name: tensor for tensor in found if tensor.diverges}
-    sound = {tensor.name for tensor in found} - set(wrong)
-    reached = _upstream(after, sound)
-    return next((tensor for name, tensor in wrong.items() if name in reached), None), len(found)
-
-
-def _upstream(model: ir.Model, sound: set[str]) -> set[str]:
-    """Return the tensors from which a path that meets no sound tensor leads to an output."""
-    from onnx_passes.numerics.stream import reads
-
-    makers = {value.name: node for node in model.graph for value in node.outputs if value.name}
-    waiting = [value.name or "" for value in model.graph.outputs]
-    reached: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in reached or name in sound:
-            continue
-        reached.add(name)
-        if name in makers:
-            waiting.extend(reads(makers[name]))
-    return reached
+    return first_wrong(found, after), len(found)
 
 
 def _refuse_unchecked(steps: Sequence[Step]) -> None:

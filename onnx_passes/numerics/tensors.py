@@ -10,11 +10,11 @@ import numpy as np
 from onnx_passes.core.contract import UsageError, label
 from onnx_passes.numerics.compare import Difference, compare, greatest_difference, is_float, peak
 from onnx_passes.numerics.nudge import nudged_feeds, nudged_model
-from onnx_passes.numerics.stream import Stream
+from onnx_passes.numerics.stream import Stream, reads
 from onnx_passes.numerics.tolerance import Tolerance, tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -94,6 +94,33 @@ def compare_tensors(
             yield _difference(name, start + offset, node, [made[name] for made in values])
         size = sum(getattr(array, "nbytes", 0) for array in values[0].values())
         start, count = start + count, _next_count(count, size)
+
+
+def first_wrong(found: Sequence[TensorDifference], b: ir.Model) -> TensorDifference | None:
+    """Return the first diverging tensor whose error reaches an output of ``b``, or None.
+
+    A tensor may keep its name and change its meaning without harm (a convolution takes a batch
+    norm in); its difference then ends at the next shared tensor, and does not count.
+    """
+    wrong = {tensor.name: tensor for tensor in found if tensor.diverges}
+    sound = {tensor.name for tensor in found} - set(wrong)
+    reached = _upstream(b, sound)
+    return next((tensor for name, tensor in wrong.items() if name in reached), None)
+
+
+def _upstream(model: ir.Model, sound: set[str]) -> set[str]:
+    """Return the tensors from which a path that meets no sound tensor leads to an output."""
+    makers = {value.name: node for node in model.graph for value in node.outputs if value.name}
+    waiting = [value.name or "" for value in model.graph.outputs]
+    reached: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name in sound:
+            continue
+        reached.add(name)
+        if name in makers:
+            waiting.extend(reads(makers[name]))
+    return reached
 
 
 def _next_count(count: int, size: int) -> int:

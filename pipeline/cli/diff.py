@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="What B may differ by: nothing, rounding, or a hundredth of A's sensitivity.",
 )
+@click.option(
+    "--tensors",
+    type=click.Choice(["outputs", "shared"]),
+    default="outputs",
+    show_default=True,
+    help="Compare the outputs, or every tensor that both models make.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def diff(
     a: str,
@@ -32,14 +39,16 @@ def diff(
     feeds: str | None,
     shapes: Shapes,
     tolerance: Exactness,
+    tensors: str,
     *,
     as_json: bool,
 ) -> int:
-    """Compare the outputs of two models on the same feeds.
+    """Compare the outputs, or all shared tensors, of two models on the same feeds.
 
     \b
     Example:
       onnx-passes diff before.onnx after.onnx --shape x=8,3,32,100
+      onnx-passes diff before.onnx after.onnx --tensors shared
 
     Exit codes: 0 within the tolerance; 1 not, or nothing to compare; 2 bad usage or input.
     """
@@ -49,6 +58,10 @@ def diff(
 
     first, second = load(a), load(b)
     oracle = Oracle(first, load_feeds(feeds), dict(shapes))
+    if tensors == "shared":
+        from pipeline.cli.diff_tensors import diff_tensors
+
+        return diff_tensors(first, second, oracle, tolerance, as_json=as_json)
     check = check_model(second, oracle, None, Claim(tolerance, tolerance))
     if as_json:
         _emit(check, oracle.describe())
