@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_passes.core.contract import ModelError
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
@@ -28,10 +30,18 @@ class Baseline:
     """
 
     def __init__(self, model: ir.Model) -> None:
-        """Check the original once: nothing is demanded of a rewrite that it does not fulfil."""
+        """Check the original once: nothing is demanded of a rewrite that it does not fulfil.
+
+        Raises:
+            ModelError: If the original cannot even be copied and serialised.
+        """
         self._inputs = [_signature(value) for value in model.graph.inputs]
         self._outputs = [_signature(value) for value in model.graph.outputs]
-        proto = skeleton(model)
+        try:
+            proto = skeleton(model)
+        except Exception as error:
+            msg = f"the model is broken and cannot be serialised: {_line(_root(error))}"
+            raise ModelError(msg) from error
         self.problem = _checker_says(proto, full=False)
         self._full = not self.problem and not _checker_says(proto, full=True)
 
@@ -43,12 +53,12 @@ class Baseline:
         """
         if changed := self._interface_change(model):
             return changed
-        if self.problem:
-            return ""
         try:
             proto = skeleton(model)
         except Exception as error:
             raise BrokenModelError(_line(_root(error))) from error
+        if self.problem:
+            return ""
         said = _checker_says(proto, full=self._full)
         return f"onnx.checker: {said}" if said else ""
 
@@ -75,18 +85,33 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
     import onnx_ir as ir
 
     copy = model.clone()
-    for name, value in list(copy.graph.initializers.items()):
-        tensor = value.const_value
-        if tensor is None or tensor.nbytes <= _MAX_CHECKED_BYTES:
-            continue
+    for graph in copy.graphs():
+        for value in list(graph.initializers.values()):
+            if graph is copy.graph and _is_large(value):
+                _make_input(value, copy.graph)
+            elif isinstance(value.const_value, ir.ExternalTensor):
+                # The checker would look for the file in the working directory.
+                value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
+    return ir.to_proto(copy)
+
+
+def _is_large(value: ir.Value) -> bool:
+    return value.const_value is not None and value.const_value.nbytes > _MAX_CHECKED_BYTES
+
+
+def _make_input(value: ir.Value, graph: ir.Graph) -> None:
+    """Turn an initializer into a graph input of its type and shape."""
+    import onnx_ir as ir
+
+    tensor = value.const_value
+    if tensor is not None:
         # A tensor's shape is static, whatever its protocol's type says.
         value.shape = value.shape or ir.Shape([dim for dim in tensor.shape if isinstance(dim, int)])
         value.dtype = value.dtype or tensor.dtype
-        del copy.graph.initializers[name]
-        value.const_value = None
-        if value not in copy.graph.inputs:
-            copy.graph.inputs.append(value)
-    return ir.to_proto(copy)
+    graph.initializers.pop(value.name or "")
+    value.const_value = None
+    if value not in graph.inputs:
+        graph.inputs.append(value)
 
 
 def _checker_says(proto: onnx.ModelProto, *, full: bool) -> str:
