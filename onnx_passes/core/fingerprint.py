@@ -36,25 +36,31 @@ class Fingerprinter:
 
     def _parts(self, model: ir.Model) -> Iterator[str]:
         yield repr((model.ir_version, sorted(model.opset_imports.items())))
-        yield repr(sorted(model.metadata_props.items()))
+        yield repr((model.producer_name, model.producer_version, model.domain, model.model_version))
+        yield repr((model.doc_string, sorted(model.metadata_props.items())))
         yield from self._graph(model.graph)
         for key, function in sorted(model.functions.items()):
             yield repr((key, sorted(function.opset_imports.items())))
+            yield from self._attributes(function)
             yield from self._graph(function)
 
     def _graph(self, graph: ir.Graph | ir.Function) -> Iterator[str]:
+        yield repr((graph.name, graph.doc_string, sorted(graph.metadata_props.items())))
         yield "inputs" + ";".join(map(_value, graph.inputs))
         yield "outputs" + ";".join(map(_value, graph.outputs))
-        for name, value in getattr(graph, "initializers", {}).items():
-            yield f"{name}={self._tensor(value.const_value)}"
+        for value in getattr(graph, "initializers", {}).values():
+            yield f"{_value(value)}={self._tensor(value.const_value)}"
         for node in graph:
             yield repr((node.domain, node.op_type, node.overload, node.name))
             yield repr([value.name if value is not None else None for value in node.inputs])
             yield ";".join(map(_value, node.outputs))
-            yield repr(sorted(node.metadata_props.items()))
-            for name, attribute in node.attributes.items():
-                yield name
-                yield from self._attribute(attribute)
+            yield repr((node.doc_string, sorted(node.metadata_props.items())))
+            yield from self._attributes(node)
+
+    def _attributes(self, owner: ir.Node | ir.Function) -> Iterator[str]:
+        for name, attribute in owner.attributes.items():
+            yield name
+            yield from self._attribute(attribute)
 
     def _attribute(self, attribute: ir.Attr) -> Iterator[str]:
         import onnx_ir as ir
@@ -67,6 +73,8 @@ class Fingerprinter:
                 yield from self._graph(graph)
         elif attribute.type == ir.AttributeType.TENSOR:
             yield self._tensor(attribute.value)
+        elif attribute.type == ir.AttributeType.TENSORS and attribute.value is not None:
+            yield from map(self._tensor, attribute.value)
         else:
             yield repr(attribute.value)
 
@@ -89,13 +97,27 @@ def freeze(model: ir.Model) -> None:
 
     for graph in model.graphs():
         for value in graph.initializers.values():
-            tensor = value.const_value
-            if not isinstance(tensor, ir.Tensor) or not isinstance(tensor.raw, np.ndarray):
-                continue
-            if tensor.raw.flags.writeable:
-                view = tensor.raw.view()
-                view.flags.writeable = False
-                value.const_value = ir.Tensor(view, dtype=tensor.dtype, name=tensor.name)
+            value.const_value = _frozen(value.const_value)
+    owners: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for owner in owners:
+        for node in owner.all_nodes():
+            for name, attribute in node.attributes.items():
+                tensor = attribute.value
+                if attribute.type == ir.AttributeType.TENSOR and _frozen(tensor) is not tensor:
+                    node.attributes[name] = ir.AttrTensor(name, _frozen(tensor))
+
+
+def _frozen(tensor: Any) -> Any:  # noqa: ANN401  any of onnx-ir's tensor classes, or None
+    """Return ``tensor``, or one that looks at the same array through a read-only view."""
+    import onnx_ir as ir
+
+    if not isinstance(tensor, ir.Tensor) or not isinstance(tensor.raw, np.ndarray):
+        return tensor
+    if not tensor.raw.flags.writeable:
+        return tensor
+    view = tensor.raw.view()
+    view.flags.writeable = False
+    return ir.Tensor(view, dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
 
 
 def _content(tensor: Any) -> str:  # noqa: ANN401  any of onnx-ir's tensor classes
@@ -111,4 +133,5 @@ def _content(tensor: Any) -> str:  # noqa: ANN401  any of onnx-ir's tensor class
 
 
 def _value(value: ir.Value) -> str:
-    return f"{value.name}:{value.type}:{value.shape}"
+    more = f"{value.doc_string}{sorted(value.metadata_props.items())}"
+    return f"{value.name}:{value.type}:{value.shape}:{more}"
