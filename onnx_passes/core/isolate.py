@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_passes.core.contract import Note, Pass, PassResult, ToolError
+from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.model_io import initializer_bytes, load, save
 
 if TYPE_CHECKING:
@@ -47,9 +49,14 @@ def run_isolated(
         job = _job(item, model, folder)
         (folder / "job.json").write_text(json.dumps(job))
         command = [sys.executable, "-c", _BOOT, str(folder / "job.json")]
-        _wait(command, item.name, timeout_s)
+        _wait(command, item.name, timeout_s, folder / "log.txt")
+        if not (folder / "notes.json").exists():
+            msg = f"pass {item.name!r} ended its process without a result"
+            raise ToolError(msg)
         notes = json.loads((folder / "notes.json").read_text())
-        return _into_memory(load(folder / "out.onnx")), _result(notes)
+        if notes["changed"]:
+            model = _into_memory(load(folder / "out.onnx"))
+        return model, _result(notes)
 
 
 def child(job: dict[str, Any]) -> None:
@@ -65,9 +72,17 @@ def child(job: dict[str, Any]) -> None:
     if not isinstance(item, Pass):
         msg = f"{job['text']!r} is not one pass"
         raise TypeError(msg)
+    fingerprint = Fingerprinter()
+    before = fingerprint(model)
     result = item.run(model)
-    save(model, job["output"])
-    Path(job["notes"]).write_text(json.dumps(dataclasses.asdict(result)))
+    if not isinstance(result, PassResult):
+        msg = f"run returned {type(result).__name__}, expected PassResult"
+        raise TypeError(msg)
+    changed = fingerprint(model) != before
+    if changed:
+        save(model, job["output"])
+    notes = {"changed": changed, **dataclasses.asdict(result)}
+    Path(job["notes"]).write_text(json.dumps(notes))
 
 
 def _job(item: Pass, model: ir.Model, folder: Path) -> dict[str, Any]:
@@ -85,26 +100,37 @@ def _job(item: Pass, model: ir.Model, folder: Path) -> dict[str, Any]:
     }
 
 
-def _wait(command: list[str], name: str, timeout_s: float) -> None:
+def _wait(command: list[str], name: str, timeout_s: float, log: Path) -> None:
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
+        code = _exit_code(command, timeout_s, log)
     except subprocess.TimeoutExpired:
         msg = f"pass {name!r} did not end within {timeout_s:g} s and was stopped"
         raise ToolError(msg) from None
-    if done.returncode < 0:
-        msg = f"pass {name!r} was killed by {signal.Signals(-done.returncode).name}"
+    if code < 0:
+        msg = f"pass {name!r} was killed by {signal.Signals(-code).name}"
         raise ToolError(msg)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        msg = f"pass {name!r} raised {lines[-1] if lines else f'exit code {done.returncode}'}"
+    if code:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        msg = f"pass {name!r} raised {lines[-1] if lines else f'exit code {code}'}"
         raise ToolError(msg)
+
+
+def _exit_code(command: list[str], timeout_s: float, log: Path) -> int:
+    """Run a command in a session of its own: what it started ends with it when it is stopped.
+
+    Its errors go to a file: a pipe stays open as long as any of its children lives.
+    """
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+        ) as process,
+    ):
+        try:
+            return process.wait(timeout_s)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def _import(module: str, file: str) -> None:
