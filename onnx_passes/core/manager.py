@@ -23,7 +23,7 @@ from onnx_passes.core.contract import (
 from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import Baseline, BrokenModelError
 from onnx_passes.core.isolate import DEFAULT_TIMEOUT_S, run_isolated
-from onnx_passes.core.model_io import to_model
+from onnx_passes.core.model_io import clone, to_model
 from onnx_passes.core.outcome import Measure, Outcome, Step, Verdict, measure
 from onnx_passes.core.passlist import Item, PassesLike, Repeat, collect, pass_text
 from onnx_passes.core.registry import load_plugin
@@ -159,7 +159,7 @@ class _Run:
             return None
         from onnx_passes.numerics.oracle import Oracle
 
-        return Oracle(model.clone(), self._settings.feeds, self._settings.shapes)
+        return Oracle(clone(model), self._settings.feeds, self._settings.shapes)
 
     def _run_items(self, items: Sequence[Item]) -> None:
         for item in items:
@@ -195,7 +195,7 @@ class _Run:
 
     def _execute(self, item: Pass) -> tuple[ir.Model, PassResult, str]:
         """Run the pass on a copy; return the copy, its notes, and why it crashed."""
-        candidate = self._model.clone()
+        candidate = clone(self._model)
         try:
             if item.isolated:
                 candidate, result = run_isolated(

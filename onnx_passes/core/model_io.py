@@ -7,6 +7,7 @@ model says.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shutil
 import tempfile
@@ -50,8 +51,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     if not model.opset_imports:
         msg = f"model {path} declares no opset, so it is no ONNX model or a broken one"
         raise ModelError(msg)
-    for tensor in external_tensors(model):
-        _check_external(tensor, path)
+    _check_external(model, path)
     return model
 
 
@@ -59,20 +59,37 @@ def to_model(model: ModelLike) -> ir.Model:
     """Return an ``onnx_ir.Model`` that the caller may change: loaded, converted or cloned.
 
     Raises:
-        ModelError: If a path cannot be loaded.
+        ModelError: If a path cannot be loaded, or external data is not where a proto says.
         UsageError: If ``model`` is of another type.
     """
     import onnx
     import onnx_ir as ir
 
     if isinstance(model, ir.Model):
-        return model.clone()
+        return clone(model)
     if isinstance(model, onnx.ModelProto):
-        return ir.from_proto(model)
+        converted = ir.from_proto(model)
+        _check_external(converted, Path("onnx.ModelProto"))
+        return converted
     if isinstance(model, (str, os.PathLike)):
         return load(model)
     msg = f"a model is a path, an onnx.ModelProto or an onnx_ir.Model, got {type(model).__name__}"
     raise UsageError(msg)
+
+
+def clone(model: ir.Model) -> ir.Model:
+    """Return a copy that shares tensors and nothing else.
+
+    ``onnx_ir.Model.clone`` shares the types of values too, and ``value.dtype = ...`` changes a type
+    in place.
+    """
+    clone = model.clone()
+    for graph in (clone.graph, *(function.graph for function in clone.functions.values())):
+        for part in (graph, *graph.subgraphs()):
+            outputs = (value for node in part for value in node.outputs)
+            for value in (*part.inputs, *part.initializers.values(), *outputs):
+                value.type = copy.deepcopy(value.type)
+    return clone
 
 
 def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
@@ -93,6 +110,7 @@ def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
     try:
         with staging_folder(path.parent) as folder:
             _write(model, folder / path.name)
+            _keep_readable(model, path.with_name(f"{path.name}.data"))
             # The data first: a model file never points at data that is not there.
             for name in (f"{path.name}.data", path.name):
                 if (folder / name).exists():
@@ -149,7 +167,35 @@ def _write(model: ir.Model, path: Path) -> None:
         ir.save(model, path)
 
 
-def _check_external(tensor: ir.ExternalTensor, model_path: Path) -> None:
+def _keep_readable(model: ir.Model, data: Path) -> None:
+    """Hold on to the tensors that ``model`` reads from a file that is about to be replaced."""
+    import onnx_ir as ir
+
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if (
+                isinstance(tensor, ir.ExternalTensor)
+                and Path(tensor.path).resolve() == data.resolve()
+            ):
+                # The array is a view of the old file, which lives as long as its view.
+                value.const_value = ir.Tensor(tensor.numpy(), name=value.name)
+
+
+def _check_external(model: ir.Model, path: Path) -> None:
+    import onnx_ir as ir
+
+    attributes = (
+        attribute.value
+        for node in model.graph.all_nodes()
+        for attribute in node.attributes.values()
+        if isinstance(attribute.value, ir.ExternalTensor)
+    )
+    for tensor in (*external_tensors(model), *attributes):
+        _check_file(tensor, path)
+
+
+def _check_file(tensor: ir.ExternalTensor, model_path: Path) -> None:
     folder = model_path.parent.resolve()
     target = (folder / tensor.location).resolve()
     if not target.is_relative_to(folder):
@@ -158,7 +204,14 @@ def _check_external(tensor: ir.ExternalTensor, model_path: Path) -> None:
     if not target.is_file():
         msg = f"model {model_path}: external data {tensor.location!r} is missing; put it beside it"
         raise ModelError(msg)
-    end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
+    length = tensor.nbytes if tensor.length is None else tensor.length
+    if length != tensor.nbytes:
+        msg = (
+            f"model {model_path}: tensor {tensor.name!r} has {length} bytes of external data, "
+            f"its type and shape need {tensor.nbytes}"
+        )
+        raise ModelError(msg)
+    end = (tensor.offset or 0) + length
     if target.stat().st_size < end:
         msg = (
             f"model {model_path}: external data {tensor.location!r} holds "
