@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_passes.core import model_io
+from pipeline import paddle2onnx_child
 from pipeline.errors import ExportError, MissingExtraError, PipelineError
 from pipeline.paddle2onnx_child import OPSET, UNSUPPORTED
 
@@ -27,11 +28,8 @@ INPUT_NAME = "x"
 BATCH_SYMBOL = "N"
 TIMEOUT_S = 300.0  # a hundred times what StarNet takes on two cores
 SHOWN_LINES = 5  # of the converter's own output, on failure
-# The child may find this package last: it must not hide a module of the standard library.
-_START = (
-    "import sys; sys.path.append(sys.argv[1]); "
-    "from pipeline.paddle2onnx_child import main; main(*sys.argv[2:])"
-)
+# By path: the child needs no other module of this package, nor its folder on the search path.
+_START = "import runpy, sys; runpy.run_path(sys.argv[1])['main'](*sys.argv[2:])"
 
 
 def export_starnet(
@@ -118,11 +116,10 @@ def _save_program(layer: Any, stem: Path, item_shape: Sequence[int]) -> None:  #
 
 def _convert(folder: Path, target: str, timeout_s: float) -> None:
     """Run paddle2onnx in ``folder`` and make every way to fail one line."""
-    root = str(Path(__file__).resolve().parents[1])
-    files = ["inference.json", "inference.pdiparams", target]
+    files = [paddle2onnx_child.__file__, "inference.json", "inference.pdiparams", target]
     try:
         child = subprocess.run(  # noqa: S603, RUF100  our own interpreter and module
-            [sys.executable, "-c", _START, root, *files],
+            [sys.executable, "-c", _START, *files],
             cwd=folder,
             capture_output=True,
             text=True,
