@@ -59,6 +59,8 @@ def _coerce(pass_name: str, option: str, value: Any, hint: Any) -> Any:  # noqa:
 def _fit(value: Any, hint: Any) -> Any:  # noqa: ANN401  typing constructs
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in {typing.Union, types.UnionType}:
+        if type(value) in arguments:
+            return value
         fits = (_fit(value, argument) for argument in arguments)
         return next((fit for fit in fits if fit is not _MISFIT), _MISFIT)
     if origin is typing.Literal:
@@ -80,4 +82,4 @@ def _fit_plain(value: Any, hint: Any) -> Any:  # noqa: ANN401  typing constructs
         return _MISFIT
     if hint is type(None):
         return value if value is None else _MISFIT
-    return value if isinstance(value, hint) else _MISFIT
+    return value if isinstance(hint, type) and isinstance(value, hint) else _MISFIT

@@ -50,12 +50,11 @@ def parse(text: str) -> tuple[Item, ...]:
         UsageError: With the position, for bad syntax; with the nearest name, for an unknown pass
             or option.
     """
-    reader = _Reader(text)
-    items = reader.items(end="")
-    if not items:
-        msg = "the pass list is empty; expected names like 'drop-identity,fold-constants'"
-        raise UsageError(msg)
-    return items
+    try:
+        return _not_empty(_Reader(text).items(end=""))
+    except RecursionError:
+        msg = "the pass list nests its groups or values too deeply to be read"
+        raise UsageError(msg) from None
 
 
 def to_text(items: Iterable[Item]) -> str:
@@ -96,6 +95,9 @@ def from_toml(entries: Sequence[Any]) -> tuple[Item, ...]:
     Raises:
         UsageError: Naming the entry that is neither a name nor a table.
     """
+    if not isinstance(entries, (list, tuple)):
+        msg = f"a pass list in TOML is an array, got {entries!r}"
+        raise UsageError(msg)
     items: list[Item] = []
     for position, entry in enumerate(entries, 1):
         if isinstance(entry, str):
@@ -111,7 +113,14 @@ def from_toml(entries: Sequence[Any]) -> tuple[Item, ...]:
                 "a table with 'name', or a table with 'repeat'"
             )
             raise UsageError(msg)
-    return tuple(items)
+    return _not_empty(tuple(items))
+
+
+def _not_empty(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    if not items:
+        msg = "the pass list is empty; expected names like 'drop-identity,fold-constants'"
+        raise UsageError(msg)
+    return items
 
 
 class _Reader:
@@ -149,6 +158,9 @@ class _Reader:
             if options:
                 self._expect(",")
             key = self._word("an option name")
+            if key in options:
+                self._next -= 1
+                self._fail(f"option {key!r} is given twice")
             self._expect("=")
             options[key] = self._value()
         self._expect("}")
@@ -165,7 +177,13 @@ class _Reader:
             self._expect("]")
             return tuple(values)
         token = self._take("a value")
-        return json.loads(token) if token.startswith('"') else _literal(token)
+        if not token.startswith('"'):
+            return _literal(token)
+        try:
+            return json.loads(token)
+        except ValueError:
+            self._next -= 1
+            self._fail(f"{token} is not text as JSON writes it")
 
     def _word(self, what: str) -> str:
         token = self._take(what)
