@@ -18,6 +18,7 @@ import importlib.util
 import inspect
 import logging
 import pkgutil
+import re
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,6 +31,7 @@ _logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "onnx_passes.passes"
 _PACKAGES = ("onnx_passes.passes", "onnx_passes.bridges")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _EXACTNESS = ("exact", "close", "inexact")
 _registered: dict[str, type[Pass]] = {}
 
@@ -45,6 +47,9 @@ def register(cls: PassType) -> PassType:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
         msg = f"pass class {cls.__qualname__} has no name; set the class attribute 'name'"
+        raise UsageError(msg)
+    if not _NAME.fullmatch(name):
+        msg = f"pass name {name!r} is not kebab case, as in 'drop-identity'; pass lists need that"
         raise UsageError(msg)
     if getattr(cls, "exactness", None) not in _EXACTNESS:
         msg = f"pass {name!r} must set 'exactness' to one of {', '.join(_EXACTNESS)}"
@@ -114,7 +119,7 @@ def _discover() -> None:
     for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             entry.load()
-        except Exception as error:  # noqa: BLE001, RUF100  a stranger's broken package must not stop ours
+        except (Exception, SystemExit) as error:  # a stranger's broken package must not stop ours
             _logger.warning("entry point %s was left out: %s", entry.value, error)
 
 
@@ -132,7 +137,7 @@ def _import_file(name: str, path: Path) -> None:
         del sys.modules[name]
         _registered.clear()
         _registered.update(before)
-        if isinstance(error, PassError) or not isinstance(error, Exception):
+        if isinstance(error, PassError) or not isinstance(error, (Exception, SystemExit)):
             raise
         msg = f"plugin {path} cannot be imported: {type(error).__name__}: {error}"
         raise UsageError(msg) from error
