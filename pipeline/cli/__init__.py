@@ -96,6 +96,9 @@ def _invoke(argv: list[str]) -> int:
         _say("interrupted")
         return 130
     except click.ClickException as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            error.show()  # click 8.2 on: the message is the help of a group
+            return error.exit_code
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "onnx-passes"
         _say(f"{error.format_message().rstrip('.')}; see '{command} --help'")
