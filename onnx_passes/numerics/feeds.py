@@ -59,10 +59,14 @@ def generate(
     values = graph_inputs(model)
     static = resolve_shapes(values, shapes or {}, sizes)
     streams = np.random.default_rng(seed).spawn(len(values))
-    return {
-        _name(value): _array(value, static[_name(value)], rng)
-        for value, rng in zip(values, streams, strict=True)
-    }
+    try:
+        return {
+            _name(value): _array(value, static[_name(value)], rng)
+            for value, rng in zip(values, streams, strict=True)
+        }
+    except (MemoryError, ValueError) as error:
+        msg = f"feeds of shapes {static} cannot be generated: {error}"
+        raise UsageError(msg) from error
 
 
 def graph_inputs(model: ir.Model) -> list[ir.Value]:
