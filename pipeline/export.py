@@ -48,6 +48,7 @@ def export_starnet(
     Raises:
         WeightsError: If ``weights`` cannot be read or does not fit.
         ExportError: If the conversion fails.
+        PipelineError: If the folder of ``out_path`` does not exist.
         MissingExtraError: If Paddle or paddle2onnx is not installed.
     """
     _check_before_work(out_path)

@@ -113,7 +113,7 @@ def _read_npz(path: Path) -> dict[str, object]:
     except (OSError, WeightsError):
         raise
     except Exception as error:  # numpy and zipfile raise what their parsers happen to raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:MAX_SHOWN]
         msg = f"weights {path}: not an .npz file of plain arrays, or a damaged one ({reason})"
         raise WeightsError(msg) from error
 
@@ -142,7 +142,7 @@ def _by_cell(name: str) -> str:
 
 
 def _listed(kind: str, names: list[str]) -> str:
-    shown = ", ".join(name[:MAX_SHOWN] for name in names[:MAX_LISTED])
+    shown = ", ".join(" ".join(name[:MAX_SHOWN].split()) for name in names[:MAX_LISTED])
     return f"{len(names)} {kind} ({shown}{', ...' if len(names) > MAX_LISTED else ''})"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DTYPES = ("f2", "f4", "f8")
+BYTE_ORDERS = ("<", ">", "|", "=")
 MAX_STEPS = 1_000_000  # a StarNet checkpoint takes 11 000
 MAX_SHOWN = 80  # characters of a stranger's text in a message
 
@@ -67,6 +68,9 @@ class _Dtype:
     order: str = "|"
 
     def build(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in BYTE_ORDERS:
+            msg = "it holds a dtype with an unknown byte order"
+            raise RefusedPickleError(msg)
         self.order = state[1]
 
 

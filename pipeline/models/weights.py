@@ -109,8 +109,7 @@ def _random(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> npt.
     if "grid_generator" in name or name.endswith(("._mean", "._variance")):
         return None  # zero in every published checkpoint; measured later
     if ".lstm." in name:
-        inputs = shape[-1]  # biases have one column per gate: small either way
-        return rng.normal(0, 1.5 / np.sqrt(inputs), shape)
+        return rng.normal(0, 1.5 / np.sqrt(shape[-1]), shape)  # a bias: 384 long, so small
     if name.endswith(".bn.weight"):
         return rng.uniform(0.8, 1.2, shape)
     if name.endswith(".bn.bias"):

@@ -97,6 +97,11 @@ def test_reads_halves_as_float32(suffix: str, tmp_path: Path) -> None:
             id="more tensors than wanted",
         ),
         pytest.param(
+            _tensors(**{"two\nlines": np.zeros(1)}),
+            "unexpected .two lines",
+            id="a name on two lines",
+        ),
+        pytest.param(
             _tensors(**{"conv.weight": np.zeros((3, 2))}),
             r"1 misshapen \(conv.weight \[3, 2\] instead of \[2, 3\]\)",
             id="another shape",

@@ -120,6 +120,13 @@ def test_the_commands_of_these_tests_would_run_in_the_usual_reader(tmp_path: Pat
             id="another encoding",
         ),
         pytest.param(
+            pickle.dumps(np.zeros(3, np.float32), 2).replace(
+                b"X\x01\x00\x00\x00<", b"X\x01\x00\x00\x009"
+            ),
+            "unknown byte order",
+            id="a byte order that multiplies",
+        ),
+        pytest.param(
             b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R.", "ndarray", id="a call of ndarray"
         ),
     ],
