@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from onnx_passes.numerics.compare import Array
     from onnx_passes.numerics.runner import Arrays
 
-# Floats that steer shapes, by operator: inputs that have to stay as they are.
-_STEERING = {"Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2)}
+# Floats that have to stay as they are, by operator and input: they steer a shape, or, as the
+# exponent 2 of a negative base, the smallest change makes them another function.
+_STEERING = {"Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2), "Pow": (1,)}
 # Above this the constants stay as they are and only the feeds move: a second copy of the weights
 # would be dearer than the check.
 MAX_CONSTANT_BYTES = 1 << 29
