@@ -57,7 +57,7 @@ class Onnxsim(Pass):
 
     name: ClassVar[str] = "onnxsim"
     exactness: ClassVar[Exactness] = "close"
-    purpose: ClassVar[str] = "other people's passes"
+    purpose: ClassVar[str] = "bridge"
     isolated: ClassVar[bool] = True
     skip: tuple[str, ...] = ()
     fold: bool = True

@@ -48,7 +48,7 @@ class DropIdentity(Pass):
 
     name: ClassVar[str] = "drop-identity"
     exactness: ClassVar[Exactness] = "exact"
-    purpose: ClassVar[str] = "general clean-up"
+    purpose: ClassVar[str] = "clean-up"
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -51,7 +51,7 @@ class DropUnused(Pass):
 
     name: ClassVar[str] = "drop-unused"
     exactness: ClassVar[Exactness] = "exact"
-    purpose: ClassVar[str] = "general clean-up"
+    purpose: ClassVar[str] = "clean-up"
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

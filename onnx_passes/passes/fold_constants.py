@@ -81,7 +81,7 @@ class FoldConstants(Pass):
 
     name: ClassVar[str] = "fold-constants"
     exactness: ClassVar[Exactness] = "exact"
-    purpose: ClassVar[str] = "general clean-up"
+    purpose: ClassVar[str] = "clean-up"
     max_bytes: int = 1 << 20
 
     def run(self, model: ir.Model) -> PassResult:

@@ -74,7 +74,7 @@ class FuseBatchNorm(Pass):
 
     name: ClassVar[str] = "fuse-batch-norm"
     exactness: ClassVar[Exactness] = "close"
-    purpose: ClassVar[str] = "for the target"
+    purpose: ClassVar[str] = "target"
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -45,7 +45,7 @@ class InferShapes(Pass):
 
     name: ClassVar[str] = "infer-shapes"
     exactness: ClassVar[Exactness] = "exact"
-    purpose: ClassVar[str] = "general clean-up"
+    purpose: ClassVar[str] = "clean-up"
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

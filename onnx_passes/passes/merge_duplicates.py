@@ -64,7 +64,7 @@ class MergeDuplicates(Pass):
 
     name: ClassVar[str] = "merge-duplicates"
     exactness: ClassVar[Exactness] = "exact"
-    purpose: ClassVar[str] = "general clean-up"
+    purpose: ClassVar[str] = "clean-up"
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -52,7 +52,7 @@ class TieBatch(Pass):
 
     name: ClassVar[str] = "tie-batch"
     exactness: ClassVar[Exactness] = "exact"
-    purpose: ClassVar[str] = "for the target"
+    purpose: ClassVar[str] = "target"
     symbol: str = "N"
 
     def run(self, model: ir.Model) -> PassResult:
