@@ -10,12 +10,13 @@ import numpy as np
 from onnx_passes.core.contract import PassError
 from onnx_passes.numerics import feeds as feeding
 from onnx_passes.numerics.oracle import SEEDS
-from onnx_passes.numerics.stream import Stream
+from onnx_passes.numerics.runner import open_runner
 from onnx_passes.numerics.tensors import TensorDifference, compare_tensors, shared_names
+from onnx_passes.numerics.watch import expose
 from onnx_passes.report.pictures import Pictures, draw, picture_input, picture_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import onnx_ir as ir
 
@@ -88,12 +89,16 @@ def compare_models(
         else:
             arrays = feeding.validate(original, feeds)
         tensors = tuple(compare_tensors(original, model, arrays))
+        pictured = _pictured(original, model, arrays, tensors)
+        names = [tensor.name for tensor in pictured]
+        before, after = (open_runner(expose(m, names)).run(arrays) for m in (original, model))
+        outputs = [value.name or "" for value in original.graph.outputs]
         return Comparison(
             problem="",
             feeds=feeding.describe(arrays),
             tensors=tensors,
-            histograms=_histograms(original, model, arrays),
-            pictures=_pictures(original, model, arrays, tensors),
+            histograms=_histograms(outputs, before, after),
+            pictures=_pictures(pictured, arrays, before, after),
         )
     except PassError as error:
         return Comparison(f"the two models cannot be compared tensor by tensor: {error}")
@@ -128,41 +133,32 @@ def _bounds(smallest: float, largest: float) -> tuple[float, float]:
     return max(low, tiny), high if high > low else low * 10
 
 
-def _histograms(original: ir.Model, model: ir.Model, feeds: Arrays) -> tuple[Histogram, ...]:
-    names = [value.name or "" for value in original.graph.outputs]
-    before, after = (_compute(side, feeds, names) for side in (original, model))
+def _histograms(names: Iterable[str], before: Arrays, after: Arrays) -> tuple[Histogram, ...]:
     return tuple(
         histogram(name, before[name], after[name])
         for name in names
-        if name in before
-        and name in after
-        and before[name].shape == after[name].shape
-        and before[name].dtype.kind not in "OUS"
+        if before[name].shape == after[name].shape and before[name].dtype.kind not in "OUS"
     )
 
 
-def _pictures(
-    original: ir.Model, model: ir.Model, feeds: Arrays, tensors: tuple[TensorDifference, ...]
-) -> tuple[Pictures, ...]:
-    """Draw the shared tensors that read as pictures, those that differ most before others."""
-    beside = picture_input(feeds)
-    if beside is None:
-        return ()
+def _pictured(
+    original: ir.Model, model: ir.Model, feeds: Arrays, tensors: Iterable[TensorDifference]
+) -> list[TensorDifference]:
+    """Return the shared tensors to draw, those that differ most before others, in order."""
+    if picture_input(feeds) is None:
+        return []
     pictured = set(picture_names(original, shared_names(original, model)))
-    candidates = [tensor for tensor in tensors if tensor.name in pictured]
-    candidates.sort(key=lambda tensor: -tensor.difference.max_abs / (tensor.peak or 1.0))
-    chosen = candidates[:MAX_PICTURED_TENSORS]
-    names = [tensor.name for tensor in chosen]
-    before, after = (_compute(side, feeds, names) for side in (original, model))
-    drawn = [
+    found = [tensor for tensor in tensors if tensor.name in pictured]
+    found.sort(key=lambda tensor: -tensor.difference.max_abs / (tensor.peak or 1.0))
+    return sorted(found[:MAX_PICTURED_TENSORS], key=lambda tensor: tensor.position)
+
+
+def _pictures(
+    tensors: Iterable[TensorDifference], feeds: Arrays, before: Arrays, after: Arrays
+) -> tuple[Pictures, ...]:
+    beside = picture_input(feeds) or ""
+    drawn = (
         draw((t.name, t.node, beside), feeds[beside], before[t.name], after[t.name])
-        for t in sorted(chosen, key=lambda tensor: tensor.position)
-    ]
+        for t in tensors
+    )
     return tuple(pictures for pictures in drawn if pictures is not None)
-
-
-def _compute(model: ir.Model, feeds: Arrays, names: list[str]) -> Arrays:
-    made = {value.name for node in model.graph for value in node.outputs}
-    fetched = [name for name in names if name in made]
-    fed = {name: array for name, array in feeds.items() if name in names}
-    return {**fed, **Stream(model, feeds, fetched).compute(fetched)} if names else {}

@@ -150,7 +150,7 @@ def _channels_last(image: Array) -> Array:
 
 def _factor(images: Array) -> int:
     height, width = images.shape[2:]
-    return -(-max(height, width) // MAX_SIDE_PX)
+    return int(-(-max(height, width) // MAX_SIDE_PX))
 
 
 def _thin(images: Array) -> Array:
