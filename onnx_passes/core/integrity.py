@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_passes.core.contract import ModelError
+from onnx_passes.core.contract import ModelError, label
+from onnx_passes.core.model_io import root_line
 
 if TYPE_CHECKING:
     import onnx
@@ -40,7 +41,7 @@ class Baseline:
         try:
             proto = skeleton(model)
         except Exception as error:
-            msg = f"the model is broken and cannot be serialised: {_line(_root(error))}"
+            msg = f"the model is broken and cannot be copied: {root_line(error)}"
             raise ModelError(msg) from error
         self.problem = _checker_says(proto, full=False)
         self._full = not self.problem and not _checker_says(proto, full=True)
@@ -56,7 +57,7 @@ class Baseline:
         try:
             proto = skeleton(model)
         except Exception as error:
-            raise BrokenModelError(_line(_root(error))) from error
+            raise BrokenModelError(root_line(error)) from error
         if self.problem:
             return ""
         said = _checker_says(proto, full=self._full)
@@ -84,6 +85,10 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
     """Return the model as a proto whose weights are graph inputs instead of data."""
     import onnx_ir as ir
 
+    for node in model.graph.all_nodes():
+        if any(output.name is None for output in node.outputs):
+            msg = f"an output of {label(node)} has no name"
+            raise ValueError(msg)  # cloning would give it one, saving would not
     copy = model.clone()
     for graph in copy.graphs():
         for value in list(graph.initializers.values()):
@@ -155,13 +160,6 @@ def _show(signature: Signature) -> str:
 
 def _dim(dim: int | str | None) -> str:
     return "?" if dim is None else str(dim)
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return the first cause of an exception."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _line(error: BaseException) -> str:

@@ -82,8 +82,15 @@ def clone(model: ir.Model) -> ir.Model:
 
     ``onnx_ir.Model.clone`` shares the types of values too, and ``value.dtype = ...`` changes a type
     in place.
+
+    Raises:
+        ModelError: If the graph is no graph: a node uses a value that nothing before it makes.
     """
-    clone = model.clone()
+    try:
+        clone = model.clone()
+    except Exception as error:
+        msg = f"the model is broken and cannot be copied: {root_line(error)}"
+        raise ModelError(msg) from error
     for graph in (clone.graph, *(function.graph for function in clone.functions.values())):
         for part in (graph, *graph.subgraphs()):
             outputs = (value for node in part for value in node.outputs)
@@ -155,6 +162,13 @@ def initializer_bytes(model: ir.Model) -> int:
 def opset(model: ir.Model, domain: str = "") -> int:
     """Return the model's opset for ``domain`` (0 when it imports none)."""
     return model.opset_imports.get(domain, 0)
+
+
+def root_line(error: BaseException) -> str:
+    """Return the first line of the first cause of an exception."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _write(model: ir.Model, path: Path) -> None:
