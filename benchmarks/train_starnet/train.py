@@ -4,8 +4,9 @@
 
 The learning rate follows one cosine over the time that is left, so the run ends annealed whenever
 the deadline is. First the localisation net learns alone, from the outlines the renderer knows;
-then everything learns to read, with that loss as a shrinking aid. RUN receives ``last.pt`` (to
-resume), ``model.pt`` (the averaged weights, what is evaluated and shipped) and ``log.csv``.
+then it rests while the others learn to read what it rectifies; at the end all learn together.
+RUN receives ``last.pt`` (to resume), ``model.pt`` (the averaged weights, what is evaluated and
+shipped) and ``log.csv``. SIGTERM to the processes ends the run; the last save is kept.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2.5e-3)
     parser.add_argument("--warm", type=int, default=200, help="steps of warm-up")
-    parser.add_argument("--loc-minutes", type=float, default=6.0)
+    parser.add_argument("--loc-minutes", type=float, default=0.0, help="for that net alone")
+    parser.add_argument("--loc-rate", type=float, default=3e-3)
+    parser.add_argument("--frozen", type=float, default=0.8, help="share of time it then rests")
     parser.add_argument("--average", type=float, default=0.995, help="decay of the weight average")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
@@ -95,7 +98,7 @@ class Trainer:
 
     def train(self) -> None:
         """Run until the deadline."""
-        if not (self.options.run / "last.pt").exists():
+        if self.options.loc_minutes:
             self.train_loc_net()
         share = self.options.batch // self.options.workers
         batches = batches_of(self.options.pool, share, self.rng)
@@ -104,8 +107,8 @@ class Trainer:
         self.model.train()
         while (done := self.agreed((time.time() - begin) / (self.deadline - begin))) < 1:
             warm = min(1.0, (self.step - first + 1) / self.options.warm)
-            self.set_rate(warm * self.options.rate * 0.5 * (1 + math.cos(math.pi * done)))
-            losses.append(self.read_step(next(batches), 2.0 * (1 - done) ** 2))
+            self.set_rate(warm * self.options.rate * cosine(done))
+            losses.append(self.read_step(next(batches), frozen=done < self.options.frozen))
             self.step += 1
             self.update_mean()
             if self.step % 50 == 0:
@@ -139,7 +142,7 @@ class Trainer:
         batches = batches_of(self.options.pool, 64, self.rng)
         while (done := self.agreed((time.time() - begin) / seconds)) < 1:
             images, _, target = next(batches)
-            self.set_rate(3e-3 * min(1.0, (count + 1) / 50) * (1 - 0.8 * done))
+            self.set_rate(self.options.loc_rate * min(1.0, (count + 1) / 50) * cosine(done))
             self.optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16):
                 found = net(images)
@@ -153,19 +156,20 @@ class Trainer:
         self.mean.load_state_dict(self.model.state_dict())
         self.save()
 
-    def read_step(self, batch: Batch, aid: float) -> tuple[float, float]:
+    def read_step(self, batch: Batch, *, frozen: bool) -> tuple[float, float]:
         """Take one step; return the CTC loss and the outline loss."""
         images, labels, target = batch
         self.optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
-            found = self.model.transform.loc_net(images)
+        net = self.model.transform.loc_net.train(not frozen)
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not frozen):
+            found = net(images)
         found = found.float()
         upright = self.model.transform(images, found)
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.model.read(upright.contiguous(memory_format=torch.channels_last))
         reading = ctc_loss(logits.float(), labels)
         outline = outline_loss(found, target)
-        (reading + aid * outline).backward()
+        (reading if frozen else reading + outline).backward()
         self.average_gradients()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
@@ -267,6 +271,11 @@ def augmented(shard: Shard, rng: np.random.Generator) -> Batch:
     tensor = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
     target = torch.from_numpy(shard.fiducials.clip(-MAX_FOUND, MAX_FOUND))
     return tensor, list(shard.labels), target
+
+
+def cosine(done: float) -> float:
+    """Return the factor of the learning rate: 1 at the start, 0 at the end."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def outline_loss(found: Tensor, target: Tensor) -> Tensor:
