@@ -1,6 +1,6 @@
 """Compute nodes that depend on constants only, in a model of their own.
 
-The copies share the tensors of the originals, take names of their own (sibling branches may use
+The copies share the data of the originals, take names of their own (sibling branches may use
 one name twice), and run in the same onnxruntime as the model would.
 """
 
@@ -31,7 +31,9 @@ def copies(nodes: Sequence[ir.Node], model: ir.Model) -> tuple[ir.Model, Twins]:
         for value in node.inputs:
             tensor = constant(value)
             if value is not None and value not in twins and tensor is not None:
-                twins[value] = new_initializer(graph, f"c{len(twins)}", tensor)
+                # The tensor object stays with the model: serialising a copy would rename it.
+                data = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)
+                twins[value] = new_initializer(graph, f"c{len(twins)}", data)
         for value in node.outputs:
             twins[value] = ir.Value(name=value.name and f"v{len(twins)}")
         inputs = [None if value is None else twins[value] for value in node.inputs]

@@ -23,8 +23,8 @@ Leaves alone:
     - QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear: the target reads them as a pattern.
     - operators of other domains, and calls of functions.
     - an initializer that is also a graph input: it is a default and the caller may change it.
-    - results that are no numeric tensor (strings, sequences, optionals) or of a dtype that
-      onnxruntime's kernels lack (bfloat16, float8, int4).
+    - what reads strings, and results that are no numeric tensor (strings, sequences, optionals)
+      or of a dtype that onnxruntime's kernels lack (bfloat16, float8, int4).
     - what onnxruntime refuses to compute: a branch never taken may hold an invalid node.
     - bodies of functions: a function has no initializers.
     - models of IR version 3 and older: every initializer is a graph input there.
@@ -166,17 +166,16 @@ def _is_read(node: ir.Node) -> bool:
 
 def _why_not(node: ir.Node) -> str | None:
     """Return the reason to leave a node with constant inputs alone, or None."""
-    if node.domain:
-        return f"an operator of domain {node.domain!r}"
-    if node.op_type in RANDOM_OPERATORS:
-        return "a random operator"
-    if node.op_type in _QUANTIZATION:
-        return "part of a quantization pattern"
-    if next(subgraphs(node), None) is not None:
-        return "control flow"
-    if any(value.is_graph_output() for value in node.outputs):
-        return "it makes a graph output"
-    return None
+    tensors = [tensor for value in node.inputs if (tensor := constant(value)) is not None]
+    reasons = {
+        f"an operator of domain {node.domain!r}": node.domain != "",
+        "a random operator": node.op_type in RANDOM_OPERATORS,
+        "part of a quantization pattern": node.op_type in _QUANTIZATION,
+        "control flow": next(subgraphs(node), None) is not None,
+        "it makes a graph output": any(value.is_graph_output() for value in node.outputs),
+        "it reads strings": any(tensor.dtype == ir.DataType.STRING for tensor in tensors),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _why_not_results(results: list[ir.Value], limit: int) -> str | None:

@@ -211,6 +211,13 @@ def test_never_computes_a_result_that_would_not_fit_in_memory(lab: Lab) -> None:
             "STRING",
             id="strings",
         ),
+        pytest.param(
+            'g (float[1] x) => (float[1] y) <string[1] w = {"1"}> { v = Cast <to = 1> (w) '
+            "y = Add(x, v) }",
+            "Cast -> 'v'",
+            "strings",
+            id="what reads strings",
+        ),
     ],
 )
 def test_refuses(lab: Lab, text: str, node: str, reason: str) -> None:
@@ -275,6 +282,16 @@ def test_refuses_ir_version_3(lab: Lab) -> None:
     )
     result = FoldConstants().run(model)
     assert "IR version 3" in lab.reasons(result.skipped)["model"]
+
+
+def test_leaves_the_tensor_of_a_constant_output_as_it_was(lab: Lab) -> None:
+    model = lab.model(
+        "g (float[1] x) => (float[1] y, float[1] k) {"
+        "k = Constant <value = float[1] {1}> () v = Neg(k) y = Add(x, v) }"
+    )
+    lab.exact(FoldConstants(), model)
+    assert lab.ops(model) == ["Constant", "Add"]
+    assert model.graph[0].attributes["value"].as_tensor().name == "k"
 
 
 @pytest.mark.parametrize(
