@@ -120,9 +120,13 @@ def greatest_difference(expected: Array, actual: Array) -> float:
 
 def peak(array: Array) -> float:
     """Return the greatest finite magnitude of an array, 0.0 when there is none."""
+    if array.size == 0 or array.dtype.kind in "OUSb":
+        return float(array.any()) if array.dtype.kind == "b" else 0.0
+    greatest = max(float(array.max()), -float(array.min()))
+    if np.isfinite(greatest):
+        return greatest
     wide = _widen(array)
-    finite = np.abs(wide[np.isfinite(wide)])
-    return float(finite.max()) if finite.size else 0.0
+    return float(np.abs(wide[np.isfinite(wide)]).max(initial=0.0))
 
 
 def _problem(expected: Array, actual: Array) -> str:
@@ -155,18 +159,17 @@ def _max_ulp(expected: Array, actual: Array) -> float:
     finite = np.isfinite(expected) & np.isfinite(actual)
     if not finite.any():
         return 0.0
-    # Differences in Python-float precision: exact up to 2^53, enough for a verdict in ulps.
-    steps = np.abs(_ordinal(expected[finite]) - _ordinal(actual[finite]))
-    return float(steps.max())
+    if not finite.all():
+        expected, actual = expected[finite], actual[finite]
+    # As floats: the distance of two float64 may exceed int64. Exact up to 2^53.
+    steps = _ordinal(expected).astype(np.float64) - _ordinal(actual)
+    return float(np.abs(steps).max())
 
 
 def _ordinal(array: Array) -> Array:
-    """Map floats to consecutive integers in the order of their values."""
-    bits = array.dtype.itemsize * 8
-    raw = np.ascontiguousarray(array).view(_BITS[array.dtype.itemsize])
-    sign = raw >> (bits - 1)
-    magnitude = (raw & ((1 << (bits - 1)) - 1)).astype(np.float64)
-    return np.asarray(np.where(sign == 1, -magnitude, magnitude))
+    """Map floats to consecutive integers in the order of their values; both zeros to 0."""
+    raw = np.ascontiguousarray(array).view(f"i{array.dtype.itemsize}")
+    return np.asarray(np.where(raw < 0, np.iinfo(raw.dtype).min - raw, raw))
 
 
 def _cosine(expected: Array, actual: Array) -> float:

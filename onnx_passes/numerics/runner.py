@@ -6,20 +6,17 @@ model's and not the runtime's.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from onnx_passes.core.contract import ModelError
-from onnx_passes.core.model_io import initializer_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import onnx
     import onnx_ir as ir
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-# protobuf refuses to serialise 2 GiB and more; below that a model travels as bytes.
-MAX_BYTES_IN_MEMORY = 1 << 30
 # How onnxruntime words it when a kernel finds out late that it lacks a case (cubic 5-D GridSample).
 LACKS_KERNEL = re.compile("only support|not (yet )?(implemented|supported)", re.IGNORECASE)
 
@@ -41,6 +36,7 @@ class Runner:
     Args:
         model: A path, an ``onnx.ModelProto`` or an ``onnx_ir.Model`` (left untouched).
         threads: Threads within an operator. 1 keeps sums in one order.
+        constants: Weights for a serialised model that declares them as external data.
 
     Raises:
         ModelError: If onnxruntime cannot load the model; the message is its own first line.
@@ -48,7 +44,9 @@ class Runner:
 
     kind = "onnxruntime, CPU, one thread, graph optimisation off"
 
-    def __init__(self, model: AnyModel, *, threads: int = 1) -> None:
+    def __init__(
+        self, model: AnyModel | bytes, *, threads: int = 1, constants: Arrays | None = None
+    ) -> None:
         """Create the session."""
         import onnxruntime as ort
 
@@ -58,14 +56,17 @@ class Runner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        with _source(model) as source:
-            try:
-                self._session = ort.InferenceSession(
-                    source, options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as error:
-                msg = f"onnxruntime cannot load the model: {first_line(error)}"
-                raise ModelError(msg) from error
+        try:
+            source, weights = _loadable(model)
+            weights = constants or weights
+            # The session reads these arrays in place: they live as long as it does.
+            self._weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), self._weights)
+            providers = ["CPUExecutionProvider"]
+            self._session = ort.InferenceSession(source, options, providers=providers)
+        except Exception as error:
+            msg = f"onnxruntime cannot load the model: {first_line(error)}"
+            raise ModelError(msg) from error
         self.input_names = [value.name for value in self._session.get_inputs()]
         self.output_names = [value.name for value in self._session.get_outputs()]
 
@@ -101,12 +102,11 @@ class ReferenceRunner:
         """Prepare the evaluator."""
         from onnx.reference import ReferenceEvaluator
 
-        with _source(model) as source:
-            try:
-                self._evaluator = ReferenceEvaluator(_proto(source))
-            except Exception as error:
-                msg = f"the ONNX reference evaluator cannot load the model: {first_line(error)}"
-                raise ModelError(msg) from error
+        try:
+            self._evaluator = ReferenceEvaluator(_proto(model))
+        except Exception as error:
+            msg = f"the ONNX reference evaluator cannot load the model: {first_line(error)}"
+            raise ModelError(msg) from error
         self.input_names = list(self._evaluator.input_names)
         self.output_names = list(self._evaluator.output_names)
 
@@ -157,50 +157,31 @@ def first_line(error: BaseException) -> str:
     return line.split(" : ", 3)[-1].strip() if line.startswith("[ONNXRuntimeError]") else line
 
 
-@contextlib.contextmanager
-def _source(model: AnyModel) -> Iterator[str | bytes]:
-    """Yield what onnxruntime can load: a path, or the bytes of a small model."""
+def _loadable(model: AnyModel | bytes) -> tuple[str | bytes, Arrays]:
+    """Return what onnxruntime can load, and the weights it gets as arrays."""
+    if isinstance(model, bytes):
+        return model, {}
     if isinstance(model, (str, os.PathLike)):
-        yield os.fspath(model)
-        return
+        return os.fspath(model), {}
     import onnx
     import onnx_ir as ir
+
+    from onnx_passes.numerics.weights_apart import split_weights
+
+    proto, weights = split_weights(
+        ir.from_proto(model) if isinstance(model, onnx.ModelProto) else model
+    )
+    return proto.SerializeToString(), weights
+
+
+def _proto(model: AnyModel) -> onnx.ModelProto:
+    """Return a model that holds its tensors itself."""
+    import onnx
+    import onnx_ir as ir
+    from onnx_ir import external_data
 
     if isinstance(model, onnx.ModelProto):
-        if model.ByteSize() < MAX_BYTES_IN_MEMORY:
-            yield model.SerializeToString()
-            return
-        model = ir.from_proto(model)
-    if initializer_bytes(model) < MAX_BYTES_IN_MEMORY:
-        yield ir.to_proto(_internal(model)).SerializeToString()
-        return
-    with tempfile.TemporaryDirectory(prefix="onnx-passes-") as folder:
-        path = Path(folder) / "model.onnx"
-        ir.save(model, path, external_data="model.data")
-        yield str(path)
-
-
-def _proto(source: str | bytes) -> onnx.ModelProto:
-    import onnx
-
-    return onnx.load(source) if isinstance(source, str) else onnx.load_from_string(source)
-
-
-def _internal(model: ir.Model) -> ir.Model:
-    """Return a model whose tensors travel inside it: bytes have no folder to look beside."""
-    import onnx_ir as ir
-
-    external = [
-        value
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if isinstance(value.const_value, ir.ExternalTensor)
-    ]
-    if not external:
         return model
-    copy = model.clone()
-    for graph in copy.graphs():
-        for value in graph.initializers.values():
-            if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
-    return copy
+    if isinstance(model, ir.Model):
+        return ir.serde.serialize_model(external_data.load_to_model(model.clone()))
+    return onnx.load(os.fspath(model))

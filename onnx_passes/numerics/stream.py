@@ -14,6 +14,7 @@ import numpy as np
 
 from onnx_passes.core.contract import ModelError
 from onnx_passes.numerics.runner import Runner
+from onnx_passes.numerics.weights_apart import can_travel_apart, declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,7 +63,9 @@ class Stream:
         piece = self._piece(names)
         if piece:
             outputs = self._outputs(piece)
-            made = Runner(self._proto(piece, outputs)).run(self._alive)
+            proto, weights = self._proto(piece, outputs)
+            runner = Runner(proto.SerializeToString(), constants=weights)
+            made = runner.run(self._alive)
             self._alive.update(made)
             self._retire(piece)
         asked = {name: self._alive[name] for name in names}
@@ -105,18 +108,23 @@ class Stream:
         if self._readers[name] == 0 and name not in self._wanted:
             self._alive.pop(name, None)
 
-    def _proto(self, piece: list[int], outputs: Sequence[str]) -> onnx.ModelProto:
-        """Return the nodes of ``piece`` as a model of their own."""
+    def _proto(self, piece: list[int], outputs: Sequence[str]) -> tuple[onnx.ModelProto, Arrays]:
+        """Return the nodes of ``piece`` as a model of their own, and its large weights."""
         import onnx
         import onnx_ir as ir
 
         inside = {value.name for index in piece for value in self._nodes[index].outputs}
         reads = list(dict.fromkeys(name for index in piece for name in self._reads[index]))
         constants = self._model.graph.initializers
+        tensors = {name: _tensor(constants[name]) for name in reads if name in constants}
+        weights = {n: t.numpy() for n, t in tensors.items() if can_travel_apart(t)}
         graph = onnx.GraphProto(
             name="piece",
             node=[ir.serde.serialize_node(self._nodes[index]) for index in piece],
-            initializer=[_tensor_proto(constants[name]) for name in reads if name in constants],
+            initializer=[
+                declared(name, tensor) if name in weights else _inside(name, tensor)
+                for name, tensor in tensors.items()
+            ],
             input=[
                 _declared(name, self._alive[name])
                 for name in reads
@@ -131,9 +139,10 @@ class Stream:
             onnx.helper.make_opsetid(domain, version)
             for domain, version in self._model.opset_imports.items()
         ]
-        return onnx.ModelProto(
+        proto = onnx.ModelProto(
             ir_version=self._model.ir_version, graph=graph, functions=functions, opset_import=opsets
         )
+        return proto, weights
 
 
 def reads(node: ir.Node) -> Iterator[str]:
@@ -159,18 +168,19 @@ def _captures(graph: ir.Graph) -> Iterator[str]:
     yield from (value.name for value in graph.outputs if value.name and value.name not in own)
 
 
-def _tensor_proto(value: ir.Value) -> onnx.TensorProto:
-    import onnx_ir as ir
-
-    tensor = value.const_value
-    if tensor is None:
+def _tensor(value: ir.Value) -> ir.TensorProtocol:
+    if value.const_value is None:
         msg = f"initializer {value.name!r} has no data"
         raise ModelError(msg)
-    if isinstance(tensor, ir.ExternalTensor):
-        tensor = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
-    proto = ir.serde.serialize_tensor(tensor)
-    proto.name = value.name or ""
-    return proto
+    return value.const_value
+
+
+def _inside(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
+    """Return a proto that holds the data, wherever they lie now."""
+    import onnx_ir as ir
+
+    # A tensor of its own: serialising renames the object, which is the model's.
+    return ir.serde.serialize_tensor(ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name))
 
 
 def _declared(name: str, value: Any) -> onnx.ValueInfoProto:  # noqa: ANN401  an array or a list of arrays
