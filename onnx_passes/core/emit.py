@@ -4,17 +4,19 @@ An operand is an :class:`onnx_ir.Value`, computed when the model runs, or a NumP
 Arithmetic between arrays happens now and emits nothing, so the same lines of a rewrite serve static
 and dynamic shapes: a static extent is an array, a dynamic one the output of a Shape node.
 
-Every operator emitted here exists, with the same meaning and the same spelling, in every opset
-from 11 on; that leaves out Squeeze, Unsqueeze, Split and the Reduce family with axes.
+Every operator emitted here exists from opset 11 on. Split and ReduceSum, whose spelling changed,
+are written for the opset of the model; Squeeze and Unsqueeze are left out: Reshape serves.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 import onnx_ir as ir
+
+from onnx_passes.core.values import graphs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +37,9 @@ _FOLD: dict[str, Callable[..., npt.NDArray[np.generic]]] = {
     "Max": np.maximum,
     "Min": np.minimum,
 }
+# Opsets that moved an attribute to an input, or required one.
+_SPLIT_SIZES_ARE_INPUT = 13
+_REDUCE_AXES_ARE_INPUT = 13
 _BOOLEAN = frozenset({"Less", "Greater", "Equal", "And", "Or", "Not"})
 
 
@@ -43,14 +48,14 @@ class Names:
 
     def __init__(self, model: ir.Model) -> None:
         """Collect the names once; the cost is linear in the model."""
-        self._taken: set[str] = set()
-        for graph in scopes(model):
-            self._taken.update(value.name or "" for value in graph.inputs)
-            if isinstance(graph, ir.Graph):
-                self._taken.update(graph.initializers)
+        self.function_bodies = {function.graph for function in model.functions.values()}
+        self._taken: set[str | None] = {""}
+        for graph in graphs(model):
+            self._taken.update(value.name for value in graph.inputs)
+            self._taken.update(graph.initializers)
             for node in graph:
-                self._taken.add(node.name or "")
-                self._taken.update(value.name or "" for value in node.outputs)
+                self._taken.add(node.name)
+                self._taken.update(value.name for value in node.outputs)
 
     def fresh(self, base: str) -> str:
         """Return ``base``, or ``base_1``, ``base_2``... if it is taken, and take it."""
@@ -65,13 +70,20 @@ class Names:
 class Emitter:
     """Collects the nodes that will stand before ``anchor``, in order."""
 
-    def __init__(self, anchor: ir.Node, names: Names) -> None:
-        """Name everything after ``anchor``: its node name, or its output's if it has none."""
+    def __init__(self, anchor: ir.Node, names: Names, opset: int) -> None:
+        """Name everything after ``anchor``: its node name, or its output's if it has none.
+
+        Args:
+            anchor: The node to replace.
+            names: The names of the model.
+            opset: The opset that the graph of ``anchor`` imports, at least 11.
+        """
+        self.opset = opset
         self.nodes: list[ir.Node] = []
         self.initializers: list[ir.Value] = []
         self._names = names
         self._prefix = anchor.name or anchor.outputs[0].name or anchor.op_type
-        self._in_function = isinstance(anchor.graph, ir.Function)
+        self._in_function = anchor.graph in names.function_bodies
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self._shapes: dict[ir.Value, ir.Value] = {}
         self._precise = False
@@ -115,23 +127,24 @@ class Emitter:
             attributes: Attributes of the node.
         """
         values = [None if operand is None else self.value(operand) for operand in inputs]
-        segment = PRECISION_SEGMENT if self._precise else "/"
-        name = self._names.fresh(f"{self._prefix}{segment}{hint or op_type.lower()}")
         present = [value for value in values if value is not None]
         if dtype is None:
             dtype = ir.DataType.BOOL if op_type in _BOOLEAN else present[-1].dtype
         if dims is None:
             dims = _broadcast([value.shape for value in present])
-        output = ir.Value(
-            name=name,
-            type=None if dtype is None else ir.TensorType(dtype),
-            shape=None if dims is None else ir.Shape(dims),
-        )
-        node = ir.node(op_type, values, attributes, outputs=[output], name=name)
+        name = self._fresh(hint or op_type.lower())
+        output = _output(name, dtype, dims)
+        self._append(ir.node(op_type, values, attributes, outputs=[output], name=name))
+        return output
+
+    def _append(self, node: ir.Node) -> None:
         if self._precise:
             node.metadata_props[PRECISION_KEY] = "float32"
         self.nodes.append(node)
-        return output
+
+    def _fresh(self, hint: str) -> str:
+        segment = PRECISION_SEGMENT if self._precise else "/"
+        return self._names.fresh(f"{self._prefix}{segment}{hint}")
 
     def math(self, op_type: str, *inputs: Operand, hint: str = "") -> Operand:
         """Emit Add, Sub, Mul, Div, Max or Min, or compute it now when every input is an array."""
@@ -163,20 +176,50 @@ class Emitter:
         shape = None if dims is None else [dims[axis] for axis in perm]
         return self.op("Transpose", value, hint=hint, dims=shape, perm=perm)
 
-    def take(self, operand: Operand, index: int, hint: str = "") -> Operand:
-        """Return ``operand[index]``; the first axis is dropped."""
+    def split(
+        self, operand: Operand, axis: int, sizes: Sequence[int], hint: str = "part"
+    ) -> list[Operand]:
+        """Cut along ``axis`` into parts of the given sizes; one part is no node."""
+        if len(sizes) == 1:
+            return [operand]
         if isinstance(operand, np.ndarray):
-            return np.asarray(operand[index])
-        dims = _dims(operand)
-        return self.op(
-            "Gather",
-            operand,
-            np.array(index, np.int64),
-            hint=hint,
-            dtype=operand.dtype,
-            dims=None if dims is None else dims[1:],
-            axis=0,
-        )
+            return list(np.split(operand, np.cumsum(sizes)[:-1], axis))
+        inputs, attributes = [operand], {"axis": axis}
+        lengths = np.array(sizes, np.int64)
+        if self.opset >= _SPLIT_SIZES_ARE_INPUT:
+            inputs.append(self.value(lengths))
+        else:
+            attributes["split"] = lengths.tolist()
+        name, dims = self._fresh(hint), _dims(operand)
+        outputs = []
+        for size in sizes:
+            part = None if dims is None else [*dims[:axis], size, *dims[axis + 1 :]]
+            outputs.append(_output(self._fresh(hint), operand.dtype, part))
+        self._append(ir.node("Split", inputs, attributes, outputs=outputs, name=name))
+        return list(outputs)
+
+    def concat(self, parts: Sequence[Operand], axis: int, hint: str = "joined") -> Operand:
+        """Join along ``axis``; one part is no node."""
+        if len(parts) == 1:
+            return parts[0]
+        values = [self.value(part) for part in parts]
+        dims = _dims(values[0])
+        if dims is not None:
+            lengths = [None if value.shape is None else value.shape[axis] for value in values]
+            known = [length for length in lengths if isinstance(length, int)]
+            dims[axis] = sum(known) if len(known) == len(values) else None
+        return self.op("Concat", *values, hint=hint, dims=dims, axis=axis)
+
+    def reduce_sum(self, value: ir.Value, axis: int, hint: str = "total") -> ir.Value:
+        """Sum over ``axis`` and drop it."""
+        dims = _dims(value)
+        shape = None if dims is None else [*dims[:axis], *dims[axis + 1 :]]
+        if self.opset >= _REDUCE_AXES_ARE_INPUT:
+            axes = np.array([axis], np.int64)
+            return self.op(
+                "ReduceSum", value, axes, hint=hint, dtype=value.dtype, dims=shape, keepdims=0
+            )
+        return self.op("ReduceSum", value, hint=hint, dims=shape, axes=[axis], keepdims=0)
 
     def stack(self, sizes: Sequence[Operand]) -> Operand:
         """Concatenate int64 [1] operands into one int64 [n] operand."""
@@ -207,12 +250,8 @@ class Emitter:
     def _constant(self, array: npt.NDArray[np.generic]) -> ir.Value:
         name = self._names.fresh(f"{self._prefix}/constant")
         tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(array.shape),
-            const_value=tensor,
-        )
+        value = _output(name, tensor.dtype, array.shape)
+        value.const_value = tensor
         if self._in_function:  # a function has no initializers
             self.nodes.append(
                 ir.node("Constant", [], {"value": tensor}, outputs=[value], name=name)
@@ -227,45 +266,26 @@ class Emitter:
         ``result`` must be the output of a collected node. Name, type and shape of the output stay.
         """
         old = anchor.outputs[0]
-        graph = anchor.graph
-        if graph is None:
-            msg = f"node {anchor.name!r} stands in no graph"
-            raise ValueError(msg)
+        graph = cast("ir.Graph", anchor.graph)
         result.name, old.name = old.name, None
         result.type = old.type or result.type
         result.shape = old.shape or result.shape
         result.metadata_props.update(old.metadata_props)
         old.replace_all_uses_with(result, replace_graph_outputs=True)
-        if isinstance(graph, ir.Graph):
-            for value in self.initializers:
-                graph.register_initializer(value)
+        for value in self.initializers:
+            graph.register_initializer(value)
         graph.insert_before(anchor, self.nodes)
         graph.remove(anchor, safe=True)
 
 
-def scopes(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
-    """Yield the main graph, every function, and the sub-graphs of both."""
-    tops: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for top in tops:
-        yield top
-        yield from top.subgraphs()
-
-
-def restore_precision_marks(model: ir.Model) -> int:
-    """Mark again the nodes whose name says that they must stay float32.
-
-    Tools that rebuild nodes (onnxsim does) keep names and drop metadata.
-
-    Returns:
-        The number of nodes that were marked.
-    """
-    count = 0
-    for graph in scopes(model):
-        for node in graph:
-            if PRECISION_SEGMENT in (node.name or "") and PRECISION_KEY not in node.metadata_props:
-                node.metadata_props[PRECISION_KEY] = "float32"
-                count += 1
-    return count
+def _output(
+    name: str, dtype: ir.DataType | None, dims: Sequence[int | str | None] | None
+) -> ir.Value:
+    return ir.Value(
+        name=name,
+        type=None if dtype is None else ir.TensorType(dtype),
+        shape=None if dims is None else ir.Shape(dims),
+    )
 
 
 def _static(operand: Operand) -> int | None:

@@ -2,7 +2,7 @@
 
 All coordinates of one node travel as one tensor of planes [r, N, 1, P]: r spatial axes in the order
 of the grid (x, y, z), P output points. An extent of x is a column [r, 1, 1, 1] beside it. One node
-then serves all axes, and the last axis stays long.
+then serves all axes, and the planes stay long runs of memory.
 
 The order of evaluation is ONNX Runtime's (see the page of the pass); only scaling by powers of two
 is moved, which rounds the same: ``((g + 1) / 2) * (L - 1)`` is ``(g + 1) * ((L - 1) / 2)``.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # ONNX Runtime takes coordinates that do not fit its int64 pixel index to the left or top border.
 HUGE = 2.0**62
 CUBIC_A = -0.75
+TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Taps:
     weights: list[Operand]
 
 
-def planes_of(site: Site) -> Operand:
-    """Return the grid as coordinate planes [r, N, 1, P], wide enough to compute with."""
-    emit, spatial = site.emit, site.problem.spatial
-    sizes = [site.batch, integer(1), site.points, integer(spatial)]
-    flat = emit.reshape(site.grid, sizes, hint="points")
+def planes_of(site: Site, *, channels_last: bool) -> Operand:
+    """Return the grid as planes [r, N, 1, P], or [r, N, P, 1], wide enough to compute with."""
+    emit, axes = site.emit, integer(site.problem.spatial)
+    middle = [site.points, integer(1)] if channels_last else [integer(1), site.points]
+    flat = emit.reshape(site.grid, [site.batch, *middle, axes], hint="points")
     wide = emit.cast(flat, site.problem.compute, hint="wide")
     return emit.transpose(emit.value(wide), [3, 0, 1, 2], hint="planes")
 

@@ -1,8 +1,8 @@
 """From whole pixel coordinates to positions inside the table of pixels.
 
-Zeros are a frame: x gets one pixel of zeros on every side, and a coordinate outside is clamped onto
-that frame. No mask is needed, the sign of every zero is right, and an infinite or NaN pixel next to
-the border stays out of the sum.
+Zeros are a frame: x gets a border of zeros on every side, and a coordinate outside is clamped onto
+it. No mask is needed, the sign of every zero is right, and an infinite or NaN pixel next to the
+border stays out of the sum.
 """
 
 from __future__ import annotations
@@ -11,32 +11,46 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_passes.grid_sample.coordinates import TAPS
 from onnx_passes.grid_sample.site import integer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.emit import Operand
+    from onnx_passes.grid_sample.coordinates import Taps
     from onnx_passes.grid_sample.site import Site
+
+RUNTIME_CUBIC = 2  # spatial axes of the only cubic that ONNX Runtime has
 
 
 def frame_of(site: Site) -> int:
-    """Return the width of the frame of zeros around x, in pixels."""
-    return 1 if site.problem.padding == "zeros" else 0
+    """Return the width of the frame of zeros around x, in pixels: as many as an axis has taps."""
+    framed_zeros = site.problem.padding == "zeros" and site.options.zeros == "signed"
+    return TAPS[site.problem.mode] if framed_zeros else 0
 
 
-def framed(site: Site) -> ir.Value:
-    """Return x in the type of the sums, with the frame of zeros if the padding needs one."""
-    emit, problem, frame = site.emit, site.problem, frame_of(site)
-    x = emit.value(emit.cast(site.x, problem.compute, hint="wide_pixels"))
+def framed(site: Site, x: ir.Value, first_axis: int) -> ir.Value:
+    """Return ``x`` with the frame of zeros if the padding needs one.
+
+    Args:
+        site: The node.
+        x: The pixels, channels first or last.
+        first_axis: The first spatial axis of ``x``.
+    """
+    frame, spatial = frame_of(site), site.problem.spatial
     if not frame:
         return x
-    dims = [
-        size if size is None or axis <= 1 else size + 2 * frame
-        for axis, size in enumerate(problem.x_dims)
-    ]
-    pads = np.array(([0, 0] + [frame] * problem.spatial) * 2, np.int64)
-    return emit.op("Pad", x, pads, hint="framed", dtype=x.dtype, dims=dims)
+    sides = np.zeros(spatial + 2, np.int64)
+    sides[first_axis : first_axis + spatial] = frame
+    dims = None
+    if x.shape is not None:
+        dims = [
+            size + 2 * int(side) if isinstance(size, int) else None
+            for size, side in zip(x.shape, sides, strict=True)
+        ]
+    pads = np.concatenate([sides, sides])
+    return site.emit.op("Pad", x, pads, hint="framed", dtype=x.dtype, dims=dims)
 
 
 def table_extents(site: Site) -> list[Operand]:
@@ -49,23 +63,71 @@ def table_extents(site: Site) -> list[Operand]:
     ]
 
 
-def position(site: Site, low: Operand, step: int, extents: Operand) -> Operand:
-    """Return where the pixel ``step`` after ``low`` lies in the table, in range on every axis.
+def confined(site: Site, pixels: Operand, extents: Operand) -> Operand:
+    """Move points beyond the border to its pixel, where the operator moves the whole point.
+
+    ONNX Runtime moves each tap, and so do we. Cubic on one or three axes it cannot run; there the
+    reference evaluator decides, which moves a point that lies beyond the outer edge of the picture.
+    """
+    emit, problem, number = site.emit, site.problem, site.number
+    if (problem.mode, problem.padding) != ("cubic", "border") or problem.spatial == RUNTIME_CUBIC:
+        return pixels
+    edge = number(0 if problem.align_corners else 0.5)
+    last = emit.math("Sub", extents, number(1), hint="last")
+    far_edge = emit.math("Add", last, edge, hint="far_edge")
+    on_edge = emit.math(
+        "Max", emit.math("Min", pixels, far_edge), np.negative(edge), hint="on_edge"
+    )
+    moved = clamped(site, pixels, last)
+    return emit.op("Where", emit.op("Equal", on_edge, pixels), pixels, moved, hint="confined")
+
+
+def placed(site: Site, taps: Taps, extents: Operand) -> tuple[list[Operand], list[Operand]]:
+    """Return where the taps lie in the table, whole and in range on every axis, and the weights.
+
+    With a frame there is one position, that of the first tap: the frame is as wide as the taps
+    are many, so the others follow it even where all of them lie outside. Without a frame, zeros
+    are taken from the weights.
 
     Args:
         site: The node.
-        low: Whole pixel coordinates.
-        step: Pixels to go, from -1 to 2. One addition, so that huge coordinates round once.
+        taps: Taps on x without its frame.
         extents: Column of the extents of x, without the frame.
     """
     emit, number, frame = site.emit, site.number, frame_of(site)
-    shift = step + frame
-    moved = emit.math("Add", low, number(shift), hint="tap") if shift else low
+    if frame:
+        moved = emit.math("Add", taps.low, number(taps.first + frame), hint="in_frame")
+        last = emit.math("Add", extents, number(frame), hint="last")
+        return [clamped(site, moved, last)], taps.weights
+    last = emit.math("Sub", extents, number(1), hint="last")
+    moved_taps = [
+        emit.math("Add", taps.low, number(step), hint="tap") if step else taps.low
+        for step in range(taps.first, taps.first + taps.count)  # one addition: huge ones round once
+    ]
     if site.problem.padding == "reflection":
-        moved = _reflect(site, moved, extents)
-    last = emit.math("Add", extents, number(2 * frame - 1), hint="last")
-    below = emit.math("Min", moved, last, hint="tap_below")
-    return emit.math("Max", below, number(0), hint="tap_inside")
+        moved_taps = [_reflect(site, moved, extents) for moved in moved_taps]
+    found = [clamped(site, moved, last) for moved in moved_taps]
+    if site.problem.padding == "zeros":
+        return found, _masked(site, taps, moved_taps, found)
+    return found, taps.weights
+
+
+def _masked(site: Site, taps: Taps, wanted: list[Operand], found: list[Operand]) -> list[Operand]:
+    """Return the weights, 0 for a tap outside; nearest gets a weight of 1 or 0."""
+    emit = site.emit
+    inside = [emit.op("Equal", *pair, hint="is_inside") for pair in zip(wanted, found, strict=True)]
+    if not taps.weights:
+        return [emit.cast(mask, site.problem.compute, hint="weight") for mask in inside]
+    return [
+        emit.op("Where", mask, weight, site.number(0), hint="weight_inside")
+        for mask, weight in zip(inside, taps.weights, strict=True)
+    ]
+
+
+def clamped(site: Site, position: Operand, last: Operand) -> Operand:
+    """Return ``position`` moved to 0 or ``last`` if it lies before or after."""
+    below = site.emit.math("Min", position, last, hint="not_after")
+    return site.emit.math("Max", below, site.number(0), hint="inside")
 
 
 def _reflect(site: Site, whole: Operand, extents: Operand) -> Operand:

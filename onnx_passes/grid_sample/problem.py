@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, cast
 
 import onnx_ir as ir
+
+from onnx_passes.core.inference import infer
 
 Mode = Literal["nearest", "linear", "cubic"]
 Padding = Literal["zeros", "border", "reflection"]
@@ -68,6 +71,41 @@ class Problem:
             grid_dims=_dims(grid, spatial),
             compute=ir.DataType.DOUBLE if wide else ir.DataType.FLOAT,
         )
+
+    @property
+    def points(self) -> int | None:
+        """Number of output points of one picture, None where dynamic."""
+        return _product(self.grid_dims[1:-1])
+
+    @property
+    def point_bytes(self) -> int | None:
+        """Bytes of one point of every picture with all channels."""
+        return _product((*self.x_dims[:2], self.compute.itemsize))
+
+    @property
+    def table_bytes(self) -> int | None:
+        """Bytes of x in the type of the sums."""
+        return _product((*self.x_dims, self.compute.itemsize))
+
+    @property
+    def fetched(self) -> int | None:
+        """Number of pixels that one corner fetches."""
+        return _product((*self.x_dims[:2], *self.grid_dims[1:-1]))
+
+
+def complete_inputs(model: ir.Model, nodes: list[ir.Node]) -> None:
+    """Write the types and shapes that x and grid lack, where shape inference knows them.
+
+    Nothing is inferred where nothing is missing. A node in a function has no inference: it is
+    typed by whoever calls it.
+    """
+    values = [value for node in nodes for value in node.inputs if value is not None]
+    missing = [value for value in values if value.dtype is None or value.shape is None]
+    found = infer(model) if missing else {}
+    for value in missing:
+        if value in found:
+            value.type = value.type or found[value].type
+            value.shape = value.shape or found[value].shape
 
 
 def why_not(node: ir.Node, opset: int) -> str | None:
@@ -140,6 +178,10 @@ def _inputs(node: ir.Node) -> tuple[ir.Value, ir.Value]:
 def _spatial(x: ir.Value, grid: ir.Value) -> int | None:
     shape = x.shape if x.shape is not None else grid.shape
     return None if shape is None else len(shape) - 2
+
+
+def _product(sizes: tuple[int | float | None, ...]) -> int | None:
+    return None if None in sizes else int(math.prod(size or 0 for size in sizes))
 
 
 def _dims(value: ir.Value, spatial: int) -> tuple[int | None, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,20 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.emit import Emitter, Operand
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a decomposition is to be written.
+
+    Attributes:
+        chunk: Number of points of each picture to treat at a time; 0 is all of them.
+        zeros: ``signed``: a frame of zeros around x, exact. ``value``: zero weights, which saves
+            the frame, but gives -0 for some 0, and NaN next to an infinite or NaN pixel.
+    """
+
+    chunk: int = 0
+    zeros: str = "signed"
 
 
 class Site:
@@ -28,14 +43,16 @@ class Site:
         extents: d of each spatial axis in the order of the grid: last axis first.
         outputs: o of each spatial axis, in the order of the output.
         points: P, the number of output points of one picture.
+        options: How to write it.
     """
 
-    def __init__(self, emit: Emitter, node: ir.Node) -> None:
+    def __init__(self, emit: Emitter, node: ir.Node, options: Options) -> None:
         """Read ``node``, and emit the nodes that compute its dynamic extents."""
         x, grid = node.inputs
         if x is None or grid is None:
             msg = "a node without x and grid is refused before"
             raise ValueError(msg)
+        self.options = options
         self.emit, self.x, self.grid = emit, x, grid
         self.problem = Problem.of(node)
         spatial = self.problem.spatial

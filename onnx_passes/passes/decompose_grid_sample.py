@@ -38,18 +38,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, UsageError, label
-from onnx_passes.core.emit import Emitter, Names, scopes
+from onnx_passes.core.emit import Emitter, Names
 from onnx_passes.core.registry import register
-from onnx_passes.grid_sample import forms
-from onnx_passes.grid_sample.problem import why_not
-from onnx_passes.grid_sample.site import Site
+from onnx_passes.core.values import graphs
+from onnx_passes.grid_sample import forms, matmul
+from onnx_passes.grid_sample.choice import choose
+from onnx_passes.grid_sample.problem import Problem, complete_inputs, why_not
+from onnx_passes.grid_sample.site import Options, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import onnx_ir as ir
 
-_FORMS = {"elements": forms.elements, "rows": forms.rows}
+_FORMS = {
+    "elements": forms.elements,
+    "rows": forms.rows,
+    "packed": matmul.packed,
+    "tent": matmul.tent,
+}
+_CHOICES = {
+    "form": ("auto", *_FORMS),
+    "zeros": ("signed", "value"),
+    "target": ("cpu", "ascend310p"),
+}
 
 
 @register
@@ -58,8 +70,12 @@ class DecomposeGridSample(Pass):
     """Replace GridSample by a gather and arithmetic.
 
     Attributes:
-        form: How the pixels are fetched, see docs/grid_sample.md.
-        opset: The highest opset whose operators may be emitted; 0 is the model's own.
+        form: How the pixels are fetched: auto, elements, rows, packed or tent.
+        zeros: ``signed`` keeps the sign of every zero; ``value`` puts masks into the weights.
+        chunk: Number of points of each picture to treat at a time; 0 is all of them.
+        max_bytes: Bound on what a run of points keeps in memory beside x and y; 0 is none.
+        target: What ``auto`` chooses for: cpu or ascend310p.
+        opset: The highest opset whose operators may be used; 0 is the model's own.
     """
 
     name: ClassVar[str] = "decompose-grid-sample"
@@ -67,36 +83,65 @@ class DecomposeGridSample(Pass):
     purpose: ClassVar[str] = "target"
 
     form: str = "auto"
+    zeros: str = "signed"
+    chunk: int = 0
+    max_bytes: int = 0
+    target: str = "cpu"
     opset: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an option out of range, and claim less for a form that promises less."""
+        for option, known in _CHOICES.items():
+            if (value := getattr(self, option)) not in known:
+                msg = f"option {option} is {value!r}, expected one of {', '.join(known)}"
+                raise UsageError(msg)
+        for option in ("chunk", "max_bytes", "opset"):
+            if (number := getattr(self, option)) < 0:
+                msg = f"option {option} is {number}, expected 0 or more"
+                raise UsageError(msg)
+        if self.form in {"packed", "tent"} or self.zeros == "value":
+            object.__setattr__(self, "exactness", "close")
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
         nodes = list(_grid_samples(model))
+        complete_inputs(model, [node for node, _ in nodes])
         names = Names(model) if nodes else None
         for node, opset in nodes:
             note = label(node)
-            if refusal := why_not(node, min(opset, self.opset or opset)):
+            if refusal := self._why_not(node, opset):
                 result.skipped.append(Note(note, refusal))
             elif names is not None:
-                result.rewritten.append(Note(note, self._replace(node, names)))
+                result.rewritten.append(
+                    Note(note, self._replace(node, Emitter(node, names, opset)))
+                )
         return result
 
-    def _replace(self, node: ir.Node, names: Names) -> str:
-        """Put the decomposition in the place of ``node`` and say which form it has."""
-        form = "elements" if self.form == "auto" else self.form
-        if form not in _FORMS:
-            msg = f"form {form!r} is not one of {', '.join(_FORMS)}"
-            raise UsageError(msg)
-        emit = Emitter(node, names)
-        emit.replace(node, _FORMS[form](Site(emit, node)))
-        return f"form {form}, {len(emit.nodes)} nodes"
+    def _why_not(self, node: ir.Node, opset: int) -> str | None:
+        """Return the reason to leave ``node`` alone, or None to rewrite it."""
+        if refusal := why_not(node, min(opset, self.opset or opset)):
+            return refusal
+        problem = Problem.of(node)
+        if self.form == "tent" and (problem.mode, problem.padding) not in matmul.TENT:
+            return f"form tent cannot do {problem.mode} with {problem.padding}; use form auto"
+        return None
+
+    def _replace(self, node: ir.Node, emit: Emitter) -> str:
+        """Put the decomposition in the place of ``node`` and say which form it has and why."""
+        problem = Problem.of(node)
+        choice = choose(problem, self.form, self.target, self.chunk, self.max_bytes)
+        site = Site(emit, node, Options(choice.chunk, self.zeros))
+        emit.replace(node, _FORMS[choice.form](site))
+        runs = f" in runs of {choice.chunk} points" if choice.chunk else ""
+        reason = f": {choice.reason}" if choice.reason else ""
+        return f"form {choice.form}{runs}, {len(emit.nodes)} nodes{reason}"
 
 
 def _grid_samples(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
-    """Yield every GridSample with the opset that its scope imports."""
-    for scope in scopes(model):
-        opset = scope.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in scope:
+    """Yield every GridSample with the opset that its graph imports."""
+    for graph in graphs(model):
+        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
+        for node in graph:
             if node.op_type == "GridSample" and node.domain in {"", "ai.onnx"}:
                 yield node, opset

@@ -1,0 +1,211 @@
+"""Where each point reads, and with which weight.
+
+A corner is one tap on every axis: 4 for linear on two axes, 64 for cubic on three. Two ways to its
+index lead through one interface. With a frame of zeros, all taps of a point lie in a fixed pattern,
+so one index is computed and each corner adds a constant. With border and reflection, each tap of
+each axis finds its own way, and a corner adds them up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from onnx_passes.grid_sample import coordinates, padding
+from onnx_passes.grid_sample.site import integer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from onnx_passes.core.emit import Operand
+    from onnx_passes.grid_sample.site import Site
+
+INDEX = ir.DataType.INT32
+FAST_SPATIAL = 2  # ONNX Runtime has its fast path for two axes
+
+
+@dataclasses.dataclass(frozen=True)
+class Corners:
+    """The corners of all points, or of a run of points.
+
+    Attributes:
+        site: The node.
+        taps: Number of taps on one axis.
+        offsets: int32 offset into the table for each axis and tap; with a frame, for one only.
+        steps: With a frame, the distance in the table of one tap on each axis; else empty.
+        weights: Weight for each axis and tap; empty for nearest.
+        products: Weight for each corner, where ONNX Runtime multiplies the weights first.
+    """
+
+    site: Site
+    taps: int
+    offsets: list[list[Operand]]
+    steps: list[Operand]
+    weights: list[list[Operand]]
+    products: dict[tuple[int, ...], Operand]
+
+    def all(self) -> list[tuple[int, ...]]:
+        """Return every corner, a tap for each axis in grid order; the first axis is innermost."""
+        axes = range(self.site.problem.spatial)
+        return [corner[::-1] for corner in itertools.product(range(self.taps), repeat=len(axes))]
+
+    def indices(self) -> dict[tuple[int, ...], Operand]:
+        """Emit and return the index of every corner."""
+        add = self.site.emit.math
+        if self.steps:
+            return {corner: self._from_first(corner) for corner in self.all()}
+        partial: dict[tuple[int, ...], Operand] = {}
+        for corner in self.all():
+            for axis in reversed(range(len(corner))):
+                here, slower = self.offsets[axis][corner[axis]], corner[axis + 1 :]
+                if corner[axis:] not in partial:
+                    partial[corner[axis:]] = (
+                        add("Add", partial[slower], here, hint="corner") if slower else here
+                    )
+        return {corner: partial[corner] for corner in self.all()}
+
+    def pieces(self, lengths: Sequence[int], offset_axis: int, weight_axis: int) -> list[Corners]:
+        """Cut into runs of points."""
+        split = self.site.emit.split
+        offsets = _cut(self.offsets, lambda one: split(one, offset_axis, lengths, "run"))
+        weights = _cut(self.weights, lambda one: split(one, weight_axis, lengths, "weight_run"))
+        products = {
+            corner: split(one, weight_axis, lengths, "weight_run")
+            for corner, one in self.products.items()
+        }
+        return [
+            dataclasses.replace(
+                self,
+                offsets=offsets[run],
+                weights=weights[run] if weights else [],
+                products={corner: runs[run] for corner, runs in products.items()},
+            )
+            for run in range(len(lengths))
+        ]
+
+    def with_slowest(self, change: Callable[[Operand], Operand]) -> Corners:
+        """Return the same corners with the offsets of the slowest axis changed."""
+        slowest = [change(offset) for offset in self.offsets[-1]]
+        return dataclasses.replace(self, offsets=[*self.offsets[:-1], slowest])
+
+    def _from_first(self, corner: tuple[int, ...]) -> Operand:
+        emit, first = self.site.emit, self.offsets[0][0]
+        steps: Operand = np.zeros(1, np.int32)
+        for tap, step in zip(corner, self.steps, strict=True):
+            steps = emit.math("Add", steps, emit.math("Mul", step, np.array([tap], np.int32)))
+        if isinstance(steps, np.ndarray) and not steps.any():
+            return first
+        return emit.math("Add", first, steps, hint="corner")
+
+
+def corners_of(site: Site, *, channels_last: bool) -> Corners:
+    """Emit everything between the grid and the index of the first corner.
+
+    Args:
+        site: The node.
+        channels_last: Whether channels follow points in the pixels. Offsets and weights are
+            [1, N, P] and [1, N, P, 1] then, and count from the first picture of the batch;
+            otherwise they are both [1, N, 1, P], and count from the point's own picture.
+    """
+    emit = site.emit
+    with emit.precise():
+        extents = site.column(site.extents, site.problem.compute, "extents")
+        planes = coordinates.planes_of(site, channels_last=channels_last)
+        pixels = coordinates.to_pixels(site, planes, extents)
+        taps = coordinates.taps_of(site, padding.confined(site, pixels, extents))
+        positions, weighted = padding.placed(site, taps, extents)
+        whole = [emit.cast(position, INDEX, hint="whole") for position in positions]
+    strides = _strides(site)
+    offsets = _offsets(site, whole, strides, channels_last=channels_last)
+    steps = [emit.cast(stride, INDEX, hint="step") for stride in strides]
+    weights = _by_axis(site, weighted, "weight")
+    products = _products(site, weights) if _sums_corners(site) else {}
+    framed = padding.frame_of(site) > 0
+    return Corners(site, taps.count, offsets, steps if framed else [], weights, products)
+
+
+def _offsets(
+    site: Site, positions: list[Operand], strides: list[Operand], *, channels_last: bool
+) -> list[list[Operand]]:
+    """Return the offset for each axis and tap, or with a frame one offset for the first corner."""
+    emit = site.emit
+    column = site.column(strides, INDEX, "strides")
+    planes = [emit.math("Mul", position, column, hint="offset") for position in positions]
+    if channels_last:
+        shape = [integer(site.problem.spatial), site.batch, site.points]
+        planes = [emit.reshape(plane, shape, hint="offset_rows") for plane in planes]
+    offsets = _by_axis(site, planes, "offset")
+    if padding.frame_of(site):
+        first = [taps[0] for taps in offsets]
+        add = functools.partial(emit.math, "Add", hint="first_corner")
+        offsets = [[functools.reduce(add, first)]]
+    if channels_last and not _is_one(site.batch):
+        start = _picture_start(site)
+        offsets[-1] = [emit.math("Add", offset, start, hint="row") for offset in offsets[-1]]
+    return offsets
+
+
+def _by_axis(site: Site, planes: list[Operand], hint: str) -> list[list[Operand]]:
+    """Turn planes for each tap into operands for each axis and tap."""
+    axes = range(site.problem.spatial)
+    columns = [site.emit.split(plane, 0, [1] * len(axes), hint) for plane in planes]
+    return [[column[axis] for column in columns] for axis in axes] if columns else []
+
+
+def _strides(site: Site) -> list[Operand]:
+    """Return the distance in the table between neighbours on each axis, in grid order."""
+    strides: list[Operand] = [integer(1)]
+    for extent in padding.table_extents(site)[:-1]:
+        strides.append(site.emit.math("Mul", strides[-1], extent, hint="stride"))
+    return strides
+
+
+def _picture_start(site: Site) -> Operand:
+    """Return the first row of each picture, int32 [1, N, 1]."""
+    emit = site.emit
+    pixels = site.product(padding.table_extents(site), "picture_rows")
+    if isinstance(site.batch, np.ndarray):
+        numbers: Operand = np.arange(site.batch.item(), dtype=np.int64)
+    else:
+        scalar = emit.op("Reshape", site.batch, np.array([], np.int64), hint="batch", dims=[])
+        zero, one = np.array(0, np.int64), np.array(1, np.int64)
+        numbers = emit.op("Range", zero, scalar, one, hint="pictures", dims=[None])
+    starts = emit.cast(emit.math("Mul", numbers, pixels, hint="starts"), INDEX, hint="starts")
+    return emit.reshape(starts, [integer(1), site.batch, integer(1)], hint="starts")
+
+
+def _sums_corners(site: Site) -> bool:
+    """Tell whether ONNX Runtime takes its fast path, which sums corners and not axes."""
+    problem = site.problem
+    return (
+        problem.mode == "linear"
+        and problem.padding == "zeros"
+        and problem.spatial == FAST_SPATIAL
+        and not problem.align_corners
+    )
+
+
+def _products(site: Site, weights: list[list[Operand]]) -> dict[tuple[int, ...], Operand]:
+    """Return the weight wy wx of each corner."""
+    return {
+        (x, y): site.emit.math("Mul", weights[1][y], weights[0][x], hint="weight_corner")
+        for y, x in itertools.product(range(2), repeat=2)
+    }
+
+
+def _cut(
+    operands: list[list[Operand]], split: Callable[[Operand], list[Operand]]
+) -> list[list[list[Operand]]]:
+    """Split every operand of a nested list, and return one nested list for each part."""
+    parts = [[split(operand) for operand in row] for row in operands]
+    count = len(parts[0][0]) if parts else 0
+    return [[[cell[run] for cell in row] for row in parts] for run in range(count)]
+
+
+def _is_one(size: Operand) -> bool:
+    return isinstance(size, np.ndarray) and size.item() == 1
