@@ -52,8 +52,10 @@ def replaced(monkeypatch: pytest.MonkeyPatch, edit: Callable[[Any], Any]) -> Non
     """Let ``edit`` change what onnxsim returns."""
 
     def fake(proto: onnx.ModelProto, **_: object) -> tuple[onnx.ModelProto, bool]:
-        edit(proto)
-        return proto, True
+        copy = type(proto)()
+        copy.CopyFrom(proto)
+        edit(copy)
+        return copy, True
 
     monkeypatch.setattr(onnxsim, "simplify", fake)
 
@@ -168,6 +170,22 @@ def test_keeps_metadata_of_the_model_the_inputs_and_the_nodes_that_stay(lab: Lab
     assert kept["Relu"] == "node_y"
     gone = lab.reasons(result.skipped)["Identity -> 'i'"]
     assert gone == "it is gone, and its metadata with it: keep"
+
+
+def test_keeps_the_declared_types_and_shapes_of_inputs_and_outputs(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        proto.graph.node[0].op_type = "Abs"
+        for value in (proto.graph.input[0], proto.graph.output[0]):
+            value.type.tensor_type.shape.dim[0].dim_value = 4
+
+    replaced(monkeypatch, edit)
+    model = lab.model("g (float[N, 3] x) => (float[N, 3] y) { y = Neg(x) }")
+    before = lab.interface(model)
+    Onnxsim().run(model)
+    assert lab.ops(model) == ["Abs"]
+    assert lab.interface(model) == before
 
 
 def test_keeps_an_input_with_a_default_value(lab: Lab) -> None:

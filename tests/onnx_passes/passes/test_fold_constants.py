@@ -150,6 +150,14 @@ def test_never_computes_a_result_that_would_not_fit_in_memory(lab: Lab) -> None:
     assert list(lab.reasons(result.skipped)) == ["ConstantOfShape -> 'v'"]
 
 
+def test_never_computes_a_huge_result_whose_size_an_earlier_result_decides(lab: Lab) -> None:
+    huge = LATE_SIZE.replace("value_int = 2>", "value_int = 1000000000000>")
+    model = lab.model(huge.replace("float[4] y", "float[M] y"))
+    result = lab.apply(FoldConstants(), model)
+    assert lab.ops(model) == ["ConstantOfShape", "ReduceSum", "Add"]
+    assert "8000000000000 bytes" in lab.reasons(result.skipped)["ConstantOfShape -> 'e'"]
+
+
 @pytest.mark.parametrize(
     ("text", "node", "reason"),
     [

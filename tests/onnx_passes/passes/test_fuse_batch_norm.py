@@ -311,9 +311,9 @@ def test_refuses_the_body_of_a_function(lab: Lab) -> None:
             id="ConvTranspose",
         ),
         pytest.param(
-            CONV.replace("[6, 4, 3, 3]", "[4, 3, 3, 3]").replace(
-                "Conv(", "ConvTranspose <group = 2> ("
-            ),
+            CONV.replace("4, 6, 7] x", "8, 6, 7] x")
+            .replace("[6, 4, 3, 3]", "[8, 3, 3, 3]")
+            .replace("Conv(", "ConvTranspose <group = 2> ("),
             id="ConvTranspose of two groups",
         ),
         pytest.param(GEMM, id="Gemm"),

@@ -38,14 +38,14 @@ def test_rewrites_chain_after_chain_in_one_run(lab: Lab) -> None:
 def test_rewrites_equal_initializers_and_then_their_readers(lab: Lab) -> None:
     model = lab.model("""
         g (float[2] x) => (float[2] y)
-        <float[2] v = {1, 2}, float[2] w = {1, 2}, float[2, 1] u = {1, 2}> {
+        <float[2] v = {1, 2}, float[2] w = {1, 2}, float[2, 1] t = {1, 2}, float[2, 1] u = {1, 2}> {
             a = Add(x, v)
             b = Add(x, w)
             y = Mul(a, b)
         }""")
     lab.exact(MergeDuplicates(), model)
     assert lab.ops(model) == ["Add", "Mul"]
-    assert lab.initializers(model) == ["u", "v"]
+    assert lab.initializers(model) == ["t", "v"]
 
 
 def test_rewrites_constants_whatever_their_tensors_are_called(lab: Lab) -> None:
