@@ -86,8 +86,9 @@ def compare_models(
     try:
         if feeds is None:
             arrays = feeding.generate(original, seed=SEEDS[0], shapes=shapes)
+            origin = f"generated, seed {SEEDS[0]}"
         else:
-            arrays = feeding.validate(original, feeds)
+            arrays, origin = feeding.validate(original, feeds), "given"
         tensors = tuple(compare_tensors(original, model, arrays))
         pictured = _pictured(original, model, arrays, tensors)
         names = [tensor.name for tensor in pictured]
@@ -95,7 +96,7 @@ def compare_models(
         outputs = [value.name or "" for value in original.graph.outputs]
         return Comparison(
             problem="",
-            feeds=feeding.describe(arrays),
+            feeds=f"{origin}: {feeding.describe(arrays)}",
             tensors=tensors,
             histograms=_histograms(outputs, before, after),
             pictures=_pictures(pictured, arrays, before, after),
@@ -137,7 +138,9 @@ def _histograms(names: Iterable[str], before: Arrays, after: Arrays) -> tuple[Hi
     return tuple(
         histogram(name, before[name], after[name])
         for name in names
-        if before[name].shape == after[name].shape and before[name].dtype.kind not in "OUS"
+        if name in after
+        and before[name].shape == after[name].shape
+        and before[name].dtype.kind not in "OUS"
     )
 
 

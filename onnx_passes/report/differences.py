@@ -37,7 +37,7 @@ def sections(comparison: Comparison, limits: Mapping[str, float]) -> list[Html]:
         return [element("h2", "Error along the graph"), element("p", comparison.problem)]
     return [
         element("h2", "Error along the graph"),
-        element("p", f"Original against rewritten model on {comparison.feeds}.", class_="dim"),
+        element("p", f"Original against rewritten model; feeds {comparison.feeds}.", class_="dim"),
         *_errors(comparison),
         element("h2", "Histogram of differences"),
         *(
@@ -73,10 +73,14 @@ def _errors(comparison: Comparison) -> list[Html]:
 def _error_figure(tensors: Sequence[TensorDifference], title: str, *, relative: bool) -> Html:
     marks = [_mark(tensor, (tensor.peak or 1.0) if relative else 1.0) for tensor in tensors]
     legend = (
-        f"{title}, logarithmic. ● tensor  ◆ tensor that differs by more than rounding explains  "
-        "- - what rounding alone explains. On the base line: no difference."
+        f"{title}, logarithmic; on the base line: no difference. ",
+        element("span", "● tensor", class_="mark"),
+        " ",
+        element("span", "◆ tensor that rounding does not explain", class_="mark diverging"),
+        " ",
+        element("span", "╌╌ what rounding explains", class_="mark explained"),
     )
-    return element("figure", element("figcaption", legend), error_plot(marks, title))
+    return element("figure", element("figcaption", *legend), error_plot(marks, title))
 
 
 def _mark(tensor: TensorDifference, unit: float) -> Mark:

@@ -12,7 +12,7 @@ import unicodedata
 
 # A name of 10 kB is legal in ONNX; report.json has it whole.
 MAX_NAME_CHARACTERS = 80
-MAX_TEXT_CHARACTERS = 1200
+MAX_TEXT_CHARACTERS = 800
 _VOID = frozenset({"img", "link", "meta"})
 # Control, format (right-to-left marks), surrogate, private, unassigned, line, paragraph.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

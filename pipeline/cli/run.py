@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,25 @@ from pipeline.cli.catalogue import load_plugins, plugin_option
 from pipeline.cli.options import Shapes, feeds_option, load_feeds, read_recipe, shape_option
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from onnx_passes.core.manager import OnFail, Settings
     from onnx_passes.core.outcome import Outcome
     from onnx_passes.core.passlist import Item
 
+_COMMAND_LINE = "onnx_passes.command_line"
 
-@click.command()
+
+class _Recorded(click.Command):
+    """A command that remembers its arguments, for the report."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as ever, after the line is noted down."""
+        ctx.meta[_COMMAND_LINE] = f"{ctx.command_path} {shlex.join(args)}"
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Recorded)
 @click.argument("model", metavar="MODEL")
 @click.option("-o", "--output", required=True, metavar="OUT", help="Where to write the result.")
 @click.option("--passes", "text", metavar="TEXT", help="Pass list, as a,b{x=1},(c,d)*.")
@@ -34,6 +48,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Exit 0 although a change could not be checked (a dead output, say).",
 )
+@click.option("--report", metavar="DIR", help="Write report.json and report.html there.")
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def run(  # noqa: PLR0913  one parameter an option
@@ -46,6 +61,7 @@ def run(  # noqa: PLR0913  one parameter an option
     on_fail: OnFail | None,
     plugins: tuple[str, ...],
     *,
+    report: str | None,
     no_check: bool,
     accept_unchecked: bool,
     as_json: bool,
@@ -71,7 +87,10 @@ def run(  # noqa: PLR0913  one parameter an option
         on_fail=on_fail or defaults.get("on_fail", "stop"),
     )
     _refuse_bad_target(Path(output))
-    outcome = run_passes(load(model), items, _with_progress(settings))
+    _refuse_bad_report(report)
+    original = load(model)
+    outcome = run_passes(original.clone(), items, _with_progress(settings))
+    _report(report, outcome, original, settings, Path(model).name)
     written = _write(outcome, Path(output), settings)
     _show(outcome, output if written else None, as_json=as_json)
     return _exit_code(outcome, settings, accept_unchecked=accept_unchecked)
@@ -111,6 +130,37 @@ def _refuse_bad_target(path: Path) -> None:
         what = "it is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
         msg = f"cannot write {path}: {what}; give a file name in an existing folder"
         raise UsageError(msg)
+
+
+def _refuse_bad_report(folder: str | None) -> None:
+    if folder is not None:
+        from onnx_passes.report.write import refuse_bad_folder
+
+        refuse_bad_folder(Path(folder))
+
+
+def _report(
+    folder: str | None, outcome: Outcome, original: ir.Model, settings: Settings, name: str
+) -> None:
+    """Write the report before the model: OUT may be the file the original is read from."""
+    if folder is None:
+        return
+    from onnx_passes.report.write import write_report
+    from pipeline.cli.console import err
+
+    if err.is_terminal:
+        err.print("... report", end="\r")
+    write_report(
+        folder,
+        outcome,
+        original,
+        feeds=settings.feeds,
+        shapes=settings.shapes,
+        check=settings.check,
+        model_name=name,
+        command=click.get_current_context().meta[_COMMAND_LINE],
+    )
+    err.print(f"wrote {Path(folder) / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def _write(outcome: Outcome, path: Path, settings: Settings) -> bool:
