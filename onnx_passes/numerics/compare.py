@@ -161,9 +161,10 @@ def _max_ulp(expected: Array, actual: Array) -> float:
         return 0.0
     if not finite.all():
         expected, actual = expected[finite], actual[finite]
-    # As floats: the distance of two float64 may exceed int64. Exact up to 2^53.
-    steps = _ordinal(expected).astype(np.float64) - _ordinal(actual)
-    return float(np.abs(steps).max())
+    a, b = _ordinal(expected).astype(np.int64), _ordinal(actual).astype(np.int64)
+    # Far apart, two float64 overflow int64; near each other, a float is too coarse to tell them.
+    far = np.abs(a.astype(np.float64) - b)
+    return float(np.where(far < 2.0**53, np.abs(a - b), far).max())
 
 
 def _ordinal(array: Array) -> Array:
