@@ -84,7 +84,7 @@ def test_pictures_are_smooth_and_other_tensors_are_noise(lab: Lab) -> None:
     def roughness(array: np.ndarray[Any, Any]) -> float:
         return float(np.abs(np.diff(array)).mean() / array.std())
 
-    assert roughness(arrays["x"]) < 0.5 < 1 < roughness(arrays["z"])
+    assert 2 * roughness(arrays["x"]) < 1 < roughness(arrays["z"])
 
 
 def test_integers_that_index_stay_in_range_through_carriers(lab: Lab) -> None:
@@ -230,7 +230,7 @@ def objects(path: Path) -> None:
         pytest.param(an_array_by_another_name, "cannot be read as .npz", id="a .npy file"),
         pytest.param(a_damaged_member, "cannot be read as .npz", id="a damaged member"),
         pytest.param(objects, "cannot be read as .npz: Object arrays", id="pickled objects"),
-        pytest.param(lambda p: np.savez(p), "holds no array", id="an empty archive"),
+        pytest.param(np.savez, "holds no array", id="an empty archive"),
         pytest.param(lambda p: p.mkdir(), "holds no array", id="an empty folder"),
         pytest.param(
             lambda p: (p.mkdir(), (p / "x.npy").write_text("x")), "feed .*x.npy cannot", id="a file"

@@ -51,7 +51,7 @@ def test_other_types_stay(array: np.ndarray[Any, Any]) -> None:
 
 
 def test_feeds_are_nudged_by_seed() -> None:
-    feeds = {"x": np.ones(64, np.float32), "ids": np.arange(3)}
+    feeds: dict[str, np.ndarray[Any, Any]] = {"x": np.ones(64, np.float32), "ids": np.arange(3)}
     one, again, other = nudged_feeds(feeds, 0), nudged_feeds(feeds, 0), nudged_feeds(feeds, 1)
     np.testing.assert_array_equal(one["x"], again["x"])
     assert (one["x"] != other["x"]).any()
