@@ -66,32 +66,28 @@ def half_error(
         UsageError: If there are no feeds, or a name is unknown.
         ModelError: If the model cannot be emulated or run.
     """
+    if not feeds:
+        msg = "there are no feeds, so nothing can be compared; give at least one set"
+        raise UsageError(msg)
     half = emulate_half(model, keep_float32, marks=marks)
-    inside = compare_tensors(model, half, feeds[0], noise=False) if tensors and feeds else ()
+    expected, actual = (
+        [runner.run(one) for one in feeds] for runner in (Runner(model), Runner(half))
+    )
+    inside = compare_tensors(model, half, feeds[0], noise=False) if tensors else ()
     return HalfReport(
-        outputs=output_differences(model, half, feeds),
+        outputs=worst_differences(expected, actual),
         tensors=tuple(sorted(inside, key=error_share, reverse=True)),
     )
 
 
-def output_differences(a: ir.Model, b: ir.Model, feeds: Sequence[Arrays]) -> dict[str, Difference]:
-    """Return the worst difference of each output over all sets of feeds.
-
-    Raises:
-        UsageError: If there are no feeds.
-        ModelError: If a model cannot be run.
-    """
-    if not feeds:
-        msg = "there are no feeds, so nothing can be compared; give at least one set"
-        raise UsageError(msg)
-    first, second = Runner(a), Runner(b)
-    pairs = [(first.run(one), second.run(one)) for one in feeds]
+def worst_differences(expected: list[Arrays], actual: list[Arrays]) -> dict[str, Difference]:
+    """Return the worst difference of each output over some sets of outputs, at least one."""
     return {
         name: max(
-            (compare(expected[name], actual[name]) for expected, actual in pairs),
+            (compare(a[name], b[name]) for a, b in zip(expected, actual, strict=True)),
             key=lambda difference: (bool(difference.problem), difference.max_abs),
         )
-        for name in first.output_names
+        for name in expected[0]
     }
 
 

@@ -20,6 +20,11 @@ COMMANDS = {
     "run": ("pipeline.cli.run", "run", "Run a pass list on a model, checking every pass."),
     "diff": ("pipeline.cli.diff", "diff", "Compare two models numerically."),
     "bisect": ("pipeline.cli.bisect", "bisect", "Find what breaks a model."),
+    "precision": (
+        "pipeline.cli.precision",
+        "precision",
+        "Find the nodes that must stay float32 on a float16 device.",
+    ),
     "eval": ("pipeline.cli.eval", "group", "Preprocess images, score results, run a model."),
     "flow": ("pipeline.cli.flow", "group", "Run the whole guide as one command."),
 }

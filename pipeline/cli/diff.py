@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.emulate import emulate_option
 from pipeline.cli.options import Shapes, feeds_option, load_feeds, shape_option
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What B may differ by: nothing, rounding, or a hundredth of A's sensitivity.",
 )
+@emulate_option
 @click.option(
     "--tensors",
     type=click.Choice(["outputs", "shared"]),
@@ -41,14 +43,18 @@ def diff(
     tolerance: Exactness,
     tensors: str,
     *,
+    emulate: str | None,
     as_json: bool,
 ) -> int:
     """Compare the outputs, or all shared tensors, of two models on the same feeds.
+
+    With --emulate fp16 it is B that computes in float16; A may be the same file.
 
     \b
     Example:
       onnx-passes diff before.onnx after.onnx --shape x=8,3,32,100
       onnx-passes diff before.onnx after.onnx --tensors shared
+      onnx-passes diff model.onnx model.onnx --emulate fp16 --tolerance inexact
 
     Exit codes: 0 within the tolerance; 1 not, or nothing to compare; 2 bad usage or input.
     """
@@ -57,6 +63,10 @@ def diff(
     from onnx_passes.numerics.oracle import Oracle
 
     first, second = load(a), load(b)
+    if emulate:
+        from onnx_passes.numerics.half import emulate_half
+
+        second = emulate_half(second)
     oracle = Oracle(first, load_feeds(feeds), dict(shapes))
     if tensors == "shared":
         from pipeline.cli.diff_tensors import diff_tensors

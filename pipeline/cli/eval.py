@@ -7,6 +7,7 @@ flow on a device: what lies between them turns ``img_<n>.bin`` into ``img_<n>_0.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.console import emit_json, out, progress
+from pipeline.cli.emulate import emulate_option, emulated_file
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from eval.evaluation import BadPolicy, Evaluation, Score
     from eval.manifest import Manifest
 
@@ -109,14 +113,32 @@ def score(results: Path, manifest_file: Path, bad: BadPolicy, *, as_json: bool) 
     help="Images in a run (32 unless told); a model with a fixed batch runs at its own.",
 )
 @_bad
+@emulate_option
 @_json
-def run(model: Path, data: Path, batch: int | None, bad: BadPolicy, *, as_json: bool) -> None:
+def run(
+    model: Path,
+    data: Path,
+    batch: int | None,
+    bad: BadPolicy,
+    emulate: str | None,
+    *,
+    as_json: bool,
+) -> None:
     """Evaluate a model with ONNX Runtime."""
     from eval.backends import evaluate
 
-    with progress("evaluate") as meter:
-        evaluation = evaluate(model, data, batch, bad, meter.update)
+    with progress("evaluate") as meter, _emulated(model, emulate) as path:
+        evaluation = evaluate(path, data, batch, bad, meter.update)
     _show(evaluation, as_json=as_json)
+
+
+def _emulated(path: Path, emulate: str | None) -> AbstractContextManager[Path]:
+    """Return what gives the path of the model to run."""
+    if not emulate:
+        return nullcontext(path)
+    from onnx_passes.core.model_io import load
+
+    return emulated_file(load(path))
 
 
 def _show_manifest(manifest: Manifest) -> None:
