@@ -46,9 +46,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from onnx_passes.core.contract import Exactness, ModelError, Note, Pass, PassResult, label
+from onnx_passes.core.inference import infer
 from onnx_passes.core.registry import register
 from onnx_passes.core.values import (
     RANDOM_OPERATORS,
@@ -105,23 +105,30 @@ class FoldConstants(Pass):
         The reasons against other nodes are added to ``refusals``.
         """
         nodes = _constant_nodes(model, refusals)
-        sandbox, twins = copies(nodes, model)
-        common.ShapeInferencePass(check_type=False, strict_mode=False)(sandbox)
+        expected = _expected(nodes, model)
         reads = Counter(value for node in model.graph.all_nodes() for value in node.inputs)
+        reads.update(value for graph in model.graphs() for value in graph.outputs)
         known: set[ir.Value] = set()
         allowed: dict[ir.Node, int] = {}
         for node in nodes:
             if not _all_known(node, known):
                 continue
-            freed = [twins[value] for value in node.inputs if value and reads[value] == 1]
-            limit = max(self.max_bytes, sum(map(_nbytes, freed)))
-            results = [twins[value] for value in node.outputs if value.name]
+            freed = [value for value in node.inputs if value is not None and reads[value] == 1]
+            limit = max(self.max_bytes, sum(_nbytes(expected[value]) for value in freed))
+            results = [expected[value] for value in node.outputs if value.name]
             if refusal := _why_not_results(results, limit):
                 refusals[node] = refusal
             elif _all_known(node, ()) or all(_has_static_shape(value) for value in results):
                 known.update(node.outputs)
                 allowed[node] = limit
         return allowed
+
+
+def _expected(nodes: list[ir.Node], model: ir.Model) -> dict[ir.Value, ir.Value]:
+    """Return, for what ``nodes`` read and make, a value with all that is known of it before."""
+    sandbox, twins = copies(nodes, model)
+    inferred = infer(sandbox)
+    return {value: inferred.get(twin, twin) for value, twin in twins.items()}
 
 
 def _lift_constants(model: ir.Model, result: PassResult) -> None:
@@ -190,13 +197,6 @@ def _why_not_size(size: int, limit: int) -> str | None:
     return f"its result has {size} bytes, more than {limit}" if size > limit else None
 
 
-def _why_not_store(results: list[Array], limit: int) -> str | None:
-    """Return the reason not to store computed ``results``, or None."""
-    if any(isinstance(array, list) for array in results):
-        return "its result is a sequence"
-    return _why_not_size(sum(array.nbytes for array in results), limit)
-
-
 def _has_static_shape(value: ir.Value) -> bool:
     """Return whether the size of ``value`` is known before it is computed.
 
@@ -252,7 +252,7 @@ def _replace(
     freed: dict[ir.Value, None] = {}
     for node, limit in allowed.items():
         found = {value: results[value] for value in node.outputs if value in results}
-        if refusal := _why_not_store(list(found.values()), limit):
+        if refusal := _why_not_size(sum(array.nbytes for array in found.values()), limit):
             refusals[node] = refusal
             continue
         for value, array in found.items():
