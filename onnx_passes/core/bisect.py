@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING
 
 from onnx_passes.core.contract import ModelError, Note, Pass, UsageError, label
 from onnx_passes.core.fingerprint import Fingerprinter
+from onnx_passes.core.integrity import Baseline
 from onnx_passes.core.manager import Settings, run_passes
 from onnx_passes.core.passlist import Repeat, pass_text
+from onnx_passes.numerics.check import Claim, check_model
+from onnx_passes.numerics.oracle import Oracle
+from onnx_passes.numerics.tensors import compare_tensors, first_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,19 +120,21 @@ def _examine(item: Pass, step: Step, before: ir.Model, settings: Settings) -> Cu
     if step.verdict == "crashed":
         return Culprit(item, step, rewrite, None, "", 0, before, None)
     after = bench.result(number)
-    wrong, compared = _first_wrong_tensor(before, after, step, settings)
+    wrong, compared = bench.first_wrong_tensor(before, after)
     makers = {value.name: label(node) for node in after.graph for value in node.outputs}
     node = makers[wrong.name] if wrong is not None else ""
     return Culprit(item, step, rewrite, wrong, node, compared, before, after)
 
 
 class _Bench:
-    """Runs one pass on one model, as far as asked."""
+    """Runs one pass on one model, as far as asked; the model's own answers are computed once."""
 
     def __init__(self, item: Pass, before: ir.Model, settings: Settings) -> None:
         self._item = item
         self._before = before
-        self._settings = settings
+        self._settings = dataclasses.replace(settings, check=False, on_fail="keep")
+        self._oracle = Oracle(before, settings.feeds, settings.shapes)
+        self._baseline = Baseline(before)
 
     def first_wrong_rewrite(self, total: int) -> int | None:
         """Return the number of the first rewrite after which the pass fails, or None.
@@ -153,32 +159,29 @@ class _Bench:
         """Return the model after that many rewrites (None: all)."""
         if rewrites == 0:
             return self._before.clone()
-        settings = dataclasses.replace(
-            self._settings, check=False, on_fail="keep", max_rewrites=rewrites
-        )
+        settings = dataclasses.replace(self._settings, max_rewrites=rewrites)
         return run_passes(self._before.clone(), (self._item,), settings).model
 
+    def first_wrong_tensor(
+        self, before: ir.Model, after: ir.Model
+    ) -> tuple[TensorDifference | None, int]:
+        """Return the first tensor whose error reaches an output, and how many were compared."""
+        noise = self._item.exactness != "exact"
+        try:
+            found = list(compare_tensors(before, after, self._oracle.feeds[0], noise=noise))
+        except (ModelError, UsageError):
+            return None, 0
+        return first_wrong(found, after), len(found)
+
     def _fails(self, rewrites: int) -> bool:
-        settings = dataclasses.replace(self._settings, max_rewrites=rewrites)
-        return bool(run_passes(self._before.clone(), (self._item,), settings).blamed)
+        model = self.result(rewrites)
+        if self._baseline.violation(model):
+            return True
+        own = self._item.exactness
+        return check_model(model, self._oracle, None, Claim(own, own)).verdict == "failed"
 
     def _digest(self, rewrites: int | None) -> str:
         return Fingerprinter()(self.result(rewrites))
-
-
-def _first_wrong_tensor(
-    before: ir.Model, after: ir.Model, step: Step, settings: Settings
-) -> tuple[TensorDifference | None, int]:
-    """Return the first tensor whose error reaches an output, and how many were compared."""
-    from onnx_passes.numerics.oracle import Oracle
-    from onnx_passes.numerics.tensors import compare_tensors, first_wrong
-
-    try:
-        feeds = Oracle(before, settings.feeds, settings.shapes).feeds[0]
-        found = list(compare_tensors(before, after, feeds, noise=step.exactness != "exact"))
-    except (ModelError, UsageError):
-        return None, 0
-    return first_wrong(found, after), len(found)
 
 
 def _refuse_unchecked(steps: Sequence[Step]) -> None:
