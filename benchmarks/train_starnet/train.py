@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_FOUND = 1.6  # targets far outside the image teach nothing
+LEAST_SPREAD = 4  # letters; the outline of a shorter word is wider than the word
 VAL_SHARE = 512  # images of shard 0 that are never trained on: a running check, not the figure
 
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=200, help="steps of warm-up")
     parser.add_argument("--loc-minutes", type=float, default=0.0, help="for that net alone")
     parser.add_argument("--loc-rate", type=float, default=3e-3)
+    parser.add_argument("--hinted", type=int, default=1600, help="steps until hints have faded")
     parser.add_argument("--frozen", type=float, default=0.8, help="share of time it then rests")
     parser.add_argument("--average", type=float, default=0.995, help="decay of the weight average")
     parser.add_argument("--seed", type=int, default=1)
@@ -169,7 +171,11 @@ class Trainer:
             logits = self.model.read(upright.contiguous(memory_format=torch.channels_last))
         reading = ctc_loss(logits.float(), labels)
         outline = outline_loss(found, target)
-        (reading if frozen else reading + outline).backward()
+        hint = max(0.0, 0.5 * (1 - self.step / self.options.hinted))
+        total = reading + (0.0 if frozen else outline)
+        if hint:
+            total = total + hint * column_loss(logits.float(), labels)
+        total.backward()
         self.average_gradients()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
@@ -293,6 +299,22 @@ def ctc_loss(logits: Tensor, labels: list[str]) -> Tensor:
         scores, targets, steps, lengths, reduction="none", zero_infinity=True
     )
     return losses.mean() / 6  # about a word's length: keeps the scale of a per-letter loss
+
+
+def column_loss(logits: Tensor, labels: list[str]) -> Tensor:
+    """Return a hint: in an upright word the letters stand at about equal distances.
+
+    CTC alone spends its first thousand steps on finding out which columns matter.
+    """
+    rows, columns, classes = [], [], []
+    for row, label in enumerate(labels):
+        if len(label) < LEAST_SPREAD:
+            continue
+        for i, letter in enumerate(label):
+            rows.append(row)
+            columns.append(int((i + 0.5) * logits.shape[1] / len(label)))
+            classes.append(ALPHABET.index(letter) + 1)
+    return functional.cross_entropy(logits[rows, columns], torch.tensor(classes))
 
 
 def read_texts(model: StarNet, images: NDArray[np.float32], *, identity: bool = False) -> list[str]:
