@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
     from onnx_passes.numerics.compare import Difference
-    from onnx_passes.numerics.oracle import Oracle
 
 emulate_option = click.option(
     "--emulate",
@@ -39,28 +38,50 @@ def emulated_file(
         yield path
 
 
-def emulated_errors(model: ir.Model, oracle: Oracle) -> dict[str, Difference]:
-    """Return what ``model`` in float16 differs by from the original in float32, by output."""
+@dataclasses.dataclass(frozen=True)
+class Emulation:
+    """The outputs of a model in float16 against the original in float32.
+
+    Attributes:
+        errors: The worst difference over all feeds, by output.
+        moves: What other feeds do to each output: the scale the errors are read on.
+    """
+
+    errors: dict[str, Difference]
+    moves: dict[str, float]
+
+    def document(self) -> Any:  # noqa: ANN401  any JSON value
+        """Return the errors for JSON, by output."""
+        from onnx_passes.report.document import finite
+
+        return finite(
+            {
+                name: {**dataclasses.asdict(error), "sensitivity": self.moves[name]}
+                for name, error in self.errors.items()
+            }
+        )
+
+    def show(self) -> None:
+        """Print one line an output."""
+        from pipeline.cli.console import out
+
+        for name, error in self.errors.items():
+            text = f"in float16, {name}: {error.sentence()}"
+            out.print(f"{text}; other feeds move it by {self.moves[name]:.3g}", markup=False)
+
+
+def emulation(
+    original: ir.Model,
+    model: ir.Model,
+    feeds: Mapping[str, Any] | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+) -> Emulation:
+    """Run ``model`` in float16 and ``original`` in float32 on the same feeds."""
     from onnx_passes.numerics.half import emulate_half
     from onnx_passes.numerics.half_error import worst_differences
+    from onnx_passes.numerics.oracle import Oracle
 
+    oracle = Oracle(original, feeds, shapes)
     runner = oracle.runner.again(emulate_half(model))
-    actual = [runner.run(feeds) for feeds in oracle.feeds]
-    return worst_differences(oracle.expected, actual)
-
-
-def errors_document(errors: dict[str, Difference]) -> dict[str, Any]:
-    """Return the errors for JSON."""
-    return {name: dataclasses.asdict(difference) for name, difference in errors.items()}
-
-
-def show_errors(errors: dict[str, Difference], oracle: Oracle) -> None:
-    """Print one line an output: the error, and what other feeds do to it."""
-    from pipeline.cli.console import out
-
-    for name, difference in errors.items():
-        out.print(
-            f"in float16, {name}: {difference.sentence()}; "
-            f"other feeds move it by {oracle.sensitivity[name]:.3g}",
-            markup=False,
-        )
+    actual = [runner.run(one) for one in oracle.feeds]
+    return Emulation(worst_differences(oracle.expected, actual), oracle.sensitivity)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.catalogue import load_plugins, plugin_option
+from pipeline.cli.emulate import emulate_option, emulation
 from pipeline.cli.options import Shapes, feeds_option, load_feeds, read_recipe, shape_option
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from onnx_passes.core.manager import OnFail, Settings
     from onnx_passes.core.outcome import Outcome
     from onnx_passes.core.passlist import Item
+    from pipeline.cli.emulate import Emulation
 
 _COMMAND_LINE = "onnx_passes.command_line"
 
@@ -48,6 +50,7 @@ class _Recorded(click.Command):
     is_flag=True,
     help="Exit 0 although a change could not be checked (a dead output, say).",
 )
+@emulate_option
 @click.option("--report", metavar="DIR", help="Write report.json and report.html there.")
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -61,6 +64,7 @@ def run(  # noqa: PLR0913  one parameter an option
     on_fail: OnFail | None,
     plugins: tuple[str, ...],
     *,
+    emulate: str | None,
     report: str | None,
     no_check: bool,
     accept_unchecked: bool,
@@ -91,8 +95,11 @@ def run(  # noqa: PLR0913  one parameter an option
     original = load(model)
     outcome = run_passes(original.clone(), items, _with_progress(settings))
     _report(report, outcome, original, settings, Path(model).name)
+    half = None
+    if emulate:
+        half = emulation(original, outcome.model, settings.feeds, settings.shapes)
     written = _write(outcome, Path(output), settings)
-    _show(outcome, output if written else None, as_json=as_json)
+    _show(outcome, output if written else None, half, as_json=as_json)
     return _exit_code(outcome, settings, accept_unchecked=accept_unchecked)
 
 
@@ -181,13 +188,16 @@ def _exit_code(outcome: Outcome, settings: Settings, *, accept_unchecked: bool) 
     return 0
 
 
-def _show(outcome: Outcome, written: str | None, *, as_json: bool) -> None:
+def _show(outcome: Outcome, written: str | None, half: Emulation | None, *, as_json: bool) -> None:
     if as_json:
         from onnx_passes.report.document import to_document
         from pipeline.cli.console import emit_json
 
-        emit_json({"written": written, **to_document(outcome)})
+        emulated = {} if half is None else {"emulated": half.document()}
+        emit_json({"written": written, **to_document(outcome), **emulated})
         return
     from pipeline.cli.show import show_outcome
 
     show_outcome(outcome, written)
+    if half is not None:
+        half.show()
