@@ -172,6 +172,8 @@ def _worst(name: str, before: list[Arrays], after: list[Arrays]) -> Difference:
 
 
 def _summary(checks: tuple[OutputCheck, ...], oracle: Oracle, actual: list[Arrays]) -> ModelCheck:
+    if not checks:
+        return ModelCheck("not checkable", "the model has no outputs", checks, actual)
     for verdict in ("failed", "not checkable"):
         for check in checks:
             if check.verdict == verdict:
@@ -181,6 +183,4 @@ def _summary(checks: tuple[OutputCheck, ...], oracle: Oracle, actual: list[Array
     if oracle.deaf_inputs:
         reason = f"no output depends on input {oracle.deaf_inputs[0]!r}"
         return ModelCheck("not checkable", reason, checks, actual)
-    if not checks:
-        return ModelCheck("not checkable", "the model has no outputs", checks, actual)
     return ModelCheck("passed", "", checks, actual)

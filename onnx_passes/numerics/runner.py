@@ -81,6 +81,8 @@ class Runner:
             ModelError: If onnxruntime fails on these feeds.
         """
         names = list(fetch) if fetch is not None else self.output_names
+        if not names:
+            return {}  # onnxruntime takes an empty list for "all"
         wanted = {name: feeds[name] for name in self.input_names if name in feeds}
         try:
             return dict(zip(names, self._session.run(names, wanted), strict=True))
