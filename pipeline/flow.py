@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_passes.core.contract import CheckError
+from onnx_passes.numerics.compare import Difference, compare
 from pipeline.errors import FlowError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from eval.evaluation import Evaluation
     from onnx_passes.core.outcome import Outcome
     from onnx_passes.core.passlist import Item
-    from onnx_passes.numerics.compare import Difference
 
     Progress = Callable[[int, int], None]
 
@@ -69,6 +69,7 @@ class FlowResult:
         optimized: The rewritten model.
         outcome: The record of the passes.
         rectified: The image that GridSample makes: optimised against original, on real images.
+        rectified_alone: The same image where only GridSample was replaced.
         rectified_moves: How far that image moves between two input images (greatest change).
         before: Evaluation of the original.
         after: Evaluation of the rewritten model.
@@ -79,6 +80,7 @@ class FlowResult:
     optimized: Path
     outcome: Outcome
     rectified: Difference
+    rectified_alone: Difference
     rectified_moves: float
     before: Evaluation
     after: Evaluation
@@ -128,14 +130,15 @@ class _Flow:
         self._timed("data", self._render)
         images = self._timed("preprocess", self._preprocess)
         outcome = self._timed("optimize", lambda: self._optimize(images))
-        rectified, moves = self._timed("rectified", lambda: self._rectified(images))
+        rectified = self._timed("rectified", lambda: self._rectified(images))
         before, after = self._timed("evaluate", self._evaluate)
         return FlowResult(
             original=self._original,
             optimized=self._optimized,
             outcome=outcome,
-            rectified=rectified,
-            rectified_moves=moves,
+            rectified=compare(rectified[0], rectified[1]),
+            rectified_alone=compare(rectified[0], rectified[2]),
+            rectified_moves=float(np.abs(rectified[0][0] - rectified[0][1]).max()),
             before=before,
             after=after,
             seconds=self._seconds,
@@ -189,19 +192,20 @@ class _Flow:
         save(outcome.model, self._optimized)
         return outcome
 
-    def _rectified(self, images: np.ndarray[Any, Any]) -> tuple[Difference, float]:
-        """Compare the image that leaves the spatial transformer, not only what is read from it."""
+    def _rectified(self, images: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        """Return what GridSample makes: original, optimised, and with nothing else replaced."""
+        from onnx_passes.core.manager import optimize
         from onnx_passes.core.model_io import load
-        from onnx_passes.numerics.compare import compare
         from onnx_passes.numerics.runner import run_model
         from onnx_passes.numerics.watch import expose
 
         original, optimized = load(self._original), load(self._optimized)
         (name,) = _grid_sample_outputs(original)
-        before, after = (
-            run_model(expose(model, [name]), {"x": images})[name] for model in (original, optimized)
-        )
-        return compare(before, after), float(np.abs(before[0] - before[1]).max())
+        alone = optimize(original, "decompose-grid-sample", check=False).model
+        return [
+            run_model(expose(model, [name]), {"x": images})[name]
+            for model in (original, optimized, alone)
+        ]
 
     def _evaluate(self) -> tuple[Evaluation, Evaluation]:
         from eval.backends import evaluate

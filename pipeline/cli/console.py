@@ -12,7 +12,9 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-out = Console(highlight=False, soft_wrap=False)
+# What goes into a file or a pipe has no width of its own; the default of 80 cuts tables.
+PIPE_COLUMNS = 100
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
 

@@ -105,15 +105,17 @@ def _show(result: FlowResult) -> None:
     from rich.table import Table
 
     from pipeline.cli.console import out
-    from pipeline.cli.show import steps_table
+    from pipeline.cli.show import idle_line, steps_table
 
     out.print(steps_table(result.outcome.steps))
+    out.print(idle_line(result.outcome.steps), markup=False)
     out.print(f"checked on: {result.outcome.feeds}; oracle: {result.outcome.oracle}", markup=False)
-    gap = result.rectified
-    out.print(
-        f"rectified image: {gap.sentence()}; two images differ by {result.rectified_moves:.3g}\n",
-        markup=False,
-    )
+    for what, gap in (
+        ("all passes", result.rectified),
+        ("decompose-grid-sample alone", result.rectified_alone),
+    ):
+        out.print(f"rectified image, {what}: {gap.sentence()}", markup=False)
+    out.print(f"(from one image to another it moves by {result.rectified_moves:.3g})\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("onnxruntime, CPU", "original", "optimised"):
         table.add_column(column, justify="left" if column.startswith("onnx") else "right")
@@ -129,10 +131,12 @@ def _show(result: FlowResult) -> None:
     out.print(_NO_DEVICE, markup=False)
 
 
-_NO_DEVICE = """
-No Ascend device was used. On a 310P3 the optimised model would be compiled by ATC (float16 by
-default, which changes the numbers), run by ais_bench on bin/img_<n>.bin, and its outputs read by
-'onnx-passes eval score'; the accuracy above is onnxruntime's, the throughput this machine's."""
+_NO_DEVICE = (
+    "\nNo Ascend device was used. On a 310P3 the optimised model would be compiled by ATC (float16 "
+    "by default, which changes the numbers), run by ais_bench on bin/img_<n>.bin, and its outputs "
+    "read by 'onnx-passes eval score'; the accuracy above is onnxruntime's, the throughput this "
+    "machine's."
+)
 
 
 def _rows(result: FlowResult) -> list[tuple[str, ...]]:
@@ -165,6 +169,7 @@ def _document(result: FlowResult) -> dict[str, Any]:
             "models": {"original": str(result.original), "optimized": str(result.optimized)},
             "passes": to_document(result.outcome),
             "rectified": dataclasses.asdict(result.rectified),
+            "rectified_alone": dataclasses.asdict(result.rectified_alone),
             "rectified_moves": result.rectified_moves,
             "original": result.before.to_json(),
             "optimized": result.after.to_json(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -11,6 +12,7 @@ from pipeline.cli.console import out
 
 if TYPE_CHECKING:
     from onnx_passes.core.outcome import Outcome, Step
+    from onnx_passes.numerics.compare import Difference
 
 # Notes a person reads; the rest is in --json.
 MAX_NOTES = 8
@@ -27,6 +29,8 @@ _STYLES = {
 def show_outcome(outcome: Outcome, written: str | None) -> None:
     """Print the table of passes, what was left alone, and where the model went."""
     out.print(steps_table(outcome.steps))
+    if idle := idle_line(outcome.steps):
+        out.print(idle, markup=False, style="dim")
     for step in outcome.steps:
         _show_reason(step)
         _show_skipped(step)
@@ -43,32 +47,49 @@ def show_outcome(outcome: Outcome, written: str | None) -> None:
 
 
 def steps_table(steps: tuple[Step, ...]) -> Table:
-    """Return one row per executed pass."""
+    """Return one row per executed pass that did something, below one for the original."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("pass", overflow="fold")
-    table.add_column("verdict")
-    for column in ("nodes", "MB", "max error", "pass s", "check s"):
-        table.add_column(column, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for column in ("nodes", "MB", "this pass", "since original", "pass + check, s"):
+        table.add_column(column, justify="right", no_wrap=True)
+    if steps:
+        first = steps[0].before
+        table.add_row("(original)", "", str(first.nodes), _megabytes(first.bytes))
     for step in steps:
-        style = _STYLES[step.verdict]
-        undone = " (undone)" if step.verdict == "failed" and not step.kept else ""
-        table.add_row(
-            escape(step.text),
-            f"[{style}]{step.verdict}{undone}[/]",
-            _arrow(str(step.before.nodes), str(step.after.nodes)),
-            _arrow(_megabytes(step.before.bytes), _megabytes(step.after.bytes)),
-            error_text(step),
-            f"{step.seconds:.2f}",
-            f"{step.check_seconds:.2f}",
-        )
+        if step.verdict != "unchanged":
+            table.add_row(*_row(step))
     return table
 
 
-def error_text(step: Step) -> str:
-    """Return the greatest difference to the original, as short as it can be said."""
-    if step.bit_equal:
+def idle_line(steps: tuple[Step, ...]) -> str:
+    """Return which passes changed nothing, and how often."""
+    idle = Counter(step.name for step in steps if step.verdict == "unchanged")
+    names = (f"{name} ({count} times)" if count > 1 else name for name, count in idle.items())
+    return f"changed nothing: {', '.join(names)}" if idle else ""
+
+
+def _row(step: Step) -> list[str]:
+    style = _STYLES[step.verdict]
+    undone = " (undone)" if step.verdict == "failed" and not step.kept else ""
+    return [
+        escape(step.text),
+        f"[{style}]{step.verdict}{undone}[/]",
+        str(step.after.nodes),
+        _megabytes(step.after.bytes),
+        _error([check.previous for check in step.outputs]),
+        _error([check.original for check in step.outputs]),
+        f"{step.seconds:.2f} + {step.check_seconds:.2f}",
+    ]
+
+
+def _error(differences: list[Difference]) -> str:
+    """Return the greatest difference over the outputs, as short as it can be said."""
+    if not differences:
+        return "-"
+    if all(difference.same_bits for difference in differences):
         return "bit-equal"
-    return "-" if step.max_abs is None else f"{step.max_abs:.2e}"
+    return f"{max(difference.max_abs for difference in differences):.2e}"
 
 
 def _show_reason(step: Step) -> None:
@@ -94,10 +115,6 @@ def _counts(outcome: Outcome) -> str:
     if new:
         text += f"; new: {', '.join(new)}"
     return escape(text)
-
-
-def _arrow(before: str, after: str) -> str:
-    return before if before == after else f"{before} -> {after}"
 
 
 def _megabytes(size: int) -> str:
