@@ -21,18 +21,19 @@ Leaves alone:
     - control flow (operators with a sub-graph); the nodes inside are folded.
     - a node that makes a graph output: a name of the interface needs a node behind it.
     - QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear: the target reads them as a pattern.
-    - operators of other domains, and calls of functions.
+    - operators of other domains, calls of functions, and bodies of functions: a function has no
+      initializers.
     - an initializer that is also a graph input: it is a default and the caller may change it.
     - what reads strings, and results that are no numeric tensor (strings, sequences, optionals)
       or of a dtype that onnxruntime's kernels lack (bfloat16, float8, int4).
+    - results of float16 but for moved data: onnxruntime's CPU provider keeps float32 between two
+      such operators, even past a Cast, and a stored result would be rounded once more.
     - what onnxruntime refuses to compute: a branch never taken may hold an invalid node.
-    - bodies of functions: a function has no initializers.
     - models of IR version 3 and older: every initializer is a graph input there.
 
 Numerics:
     Exact: the kernels are those that would have run, onnxruntime's CPU provider with graph
-    optimisation off. In float16 onnxruntime may keep float32 between two nodes; cut there, the
-    result is rounded once more.
+    optimisation off.
 
 References:
     - https://onnx.ai/onnx/repo-docs/IR.html#graphs
@@ -71,6 +72,11 @@ _DTYPES = {
     *(ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64),
     *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
 }
+_MOVERS = {
+    *("Concat", "ConstantOfShape", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
+    *("Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose"),
+    *("Unsqueeze", "Where"),
+}
 _Refusals = dict[ir.Node, str]
 
 
@@ -100,10 +106,7 @@ class FoldConstants(Pass):
         return result
 
     def _plan(self, model: ir.Model, refusals: _Refusals) -> dict[ir.Node, int]:
-        """Return the nodes to compute now, producers first, with the bytes each may store.
-
-        The reasons against other nodes are added to ``refusals``.
-        """
+        """Return the nodes to compute now with the bytes each may store; refuse others."""
         nodes = _constant_nodes(model, refusals)
         expected = _expected(nodes, model)
         reads = Counter(value for node in model.graph.all_nodes() for value in node.inputs)
@@ -116,8 +119,10 @@ class FoldConstants(Pass):
             freed = [value for value in node.inputs if value is not None and reads[value] == 1]
             limit = max(self.max_bytes, sum(_nbytes(expected[value]) for value in freed))
             results = [expected[value] for value in node.outputs if value.name]
-            if refusal := _why_not_results(results, limit):
+            if refusal := _why_not_results(node, results, limit):
                 refusals[node] = refusal
+            # Where all inputs are there and onnx still knows no shape, the operator picks elements
+            # of its input (NonZero, Unique); else an earlier result decides: wait for that one.
             elif _all_known(node, ()) or all(_has_static_shape(value) for value in results):
                 known.update(node.outputs)
                 allowed[node] = limit
@@ -185,11 +190,13 @@ def _why_not(node: ir.Node) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _why_not_results(results: list[ir.Value], limit: int) -> str | None:
+def _why_not_results(node: ir.Node, results: list[ir.Value], limit: int) -> str | None:
     """Return the reason not to compute ``results``, from what is known before, or None."""
     for value in results:
         if not isinstance(value.type, ir.TensorType) or value.type.dtype not in _DTYPES:
             return f"a result of type {value.type} is not computed"
+        if value.type.dtype == ir.DataType.FLOAT16 and node.op_type not in _MOVERS:
+            return "a float16 result that is more than moved data"
     return _why_not_size(sum(map(_nbytes, results)), limit)
 
 
@@ -198,11 +205,7 @@ def _why_not_size(size: int, limit: int) -> str | None:
 
 
 def _has_static_shape(value: ir.Value) -> bool:
-    """Return whether the size of ``value`` is known before it is computed.
-
-    Where it is not, an earlier result decides: wait for that one. Where all inputs are there and
-    onnx still knows no shape, the operator picks elements of its input (NonZero, Unique).
-    """
+    """Return whether the size of ``value`` is known before it is computed."""
     return value.shape is not None and value.shape.is_static()
 
 
@@ -216,8 +219,7 @@ def _nbytes(value: ir.Value) -> int:
 def _compute(nodes: list[ir.Node], model: ir.Model, refusals: _Refusals) -> dict[ir.Value, Array]:
     """Compute ``nodes`` in one session; if it fails, refuse the node that is the reason.
 
-    What feeds that node stays too: onnxruntime refuses to load a model with a constant 0 as a
-    divisor, even where a computed 0 would never be reached.
+    What feeds that node stays too: onnxruntime loads no model with a constant 0 as a divisor.
     """
     try:
         return compute(nodes, model)
