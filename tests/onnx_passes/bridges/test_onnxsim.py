@@ -79,8 +79,7 @@ def test_skips_the_optimizers_named(lab: Lab) -> None:
 
 
 def test_fold_false_leaves_constants_to_be_computed(lab: Lab) -> None:
-    text = "g (float[N] x) => (float[N] y) <float[1] v = {1}, float[1] w = {2}>"
-    text += "{ u = Exp(w) y = Pow(x, u) }"
+    text = "g (float[N] x) => (float[N] y) <float[1] w = {2}> { u = Exp(w) y = Pow(x, u) }"
     ops = []
     for fold in (True, False):
         model = lab.model(text)
