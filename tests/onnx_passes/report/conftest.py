@@ -98,6 +98,12 @@ def kept(picture_model: ir.Model) -> Outcome:
 
 
 @pytest.fixture(scope="session")
+def undone(picture_model: ir.Model) -> Outcome:
+    """Return a run that went on without a wrong change."""
+    return optimize(picture_model, ["drop-identity", BREAK], on_fail="undo")
+
+
+@pytest.fixture(scope="session")
 def crashed(picture_model: ir.Model) -> Outcome:
     """Return a run that ended before anything was changed."""
     return optimize(picture_model, [Crash()])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from onnx_passes.numerics.feeds import generate
 from onnx_passes.report.comparison import BINS, compare_models, histogram
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def test_compares_on_the_first_set_of_feeds_of_the_run(
     assert found.problem == ""
     assert found.feeds == "generated, seed 0: x float32 [2, 3, 16, 20]"
     assert [tensor.name for tensor in found.tensors] == ["h", "s", "y"]
+    assert found.tensors[0].peak == abs(generate(picture_model, seed=0)["x"]).max() / 2
     assert [h.output for h in found.histograms] == ["y"]
     assert [(p.tensor, p.input) for p in found.pictures] == [("h", "x"), ("s", "x"), ("y", "x")]
 

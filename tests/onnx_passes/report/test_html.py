@@ -14,7 +14,11 @@ from PIL import Image
 
 from onnx_passes.core.outcome import Measure
 from onnx_passes.report import markup
+from onnx_passes.report.comparison import compare_models
+from onnx_passes.report.differences import REUSED_NAMES, sections
+from onnx_passes.report.markup import join
 from onnx_passes.report.page import POLICY
+from onnx_passes.report.tables import changes
 from onnx_passes.report.write import write_report
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.outcome import Outcome
+    from tests.onnx_passes.conftest import Lab
 
     class Server(Protocol):
         asked: list[str]
@@ -154,6 +159,29 @@ class TestAPassedRun:
         figures = 2
         assert len(page.of("circle")) + len(page.of("polygon")) == 3 * figures
 
+    def test_plots_absolute_errors_first_then_relative_ones(
+        self, passed_page: Path, picture_model: ir.Model, passed: Outcome
+    ) -> None:
+        found = compare_models(picture_model, passed.model).tensors[-1]
+        error = found.difference.max_abs
+        assert found.peak > 1.5
+        text = Page(passed_page).text
+        absolute = text.index(f"{markup.number(error)} y Add -> 'y'")
+        assert absolute < text.index(f"{markup.number(error / found.peak)} y Add -> 'y'")
+
+    def test_shows_operators_that_are_gone_before_those_that_grew(self, passed: Outcome) -> None:
+        before, after = Measure({"A": 1, "B": 1, "Z": 1}, 0), Measure({"A": 2, "B": 9}, 0)
+        step = dataclasses.replace(passed.steps[0], before=before, after=after)
+        assert changes(step) == [("Z", 1, 0), ("B", 1, 9), ("A", 1, 2)]
+
+    def test_warns_of_names_that_stand_for_another_value_now(self, lab: Lab) -> None:
+        text = "g (float[N,4] x) => (float[N,4] y) {%s}"
+        original = lab.model(text % "a = Abs(x)  y = Neg(a)")
+        renamed = lab.model(text % "b = Abs(x)  a = Neg(b)  y = Identity(a)")
+        broken = lab.model(text % "a = Neg(x)  y = Neg(a)")
+        assert REUSED_NAMES in join(*sections(compare_models(original, renamed), {}))
+        assert REUSED_NAMES not in join(*sections(compare_models(original, broken), {}))
+
     def test_draws_the_allowed_difference_in_the_histogram(self, passed_page: Path) -> None:
         page = Page(passed_page)
         assert any(attributes["class"] == "limit" for attributes in page.of("line"))
@@ -194,6 +222,12 @@ class TestAFailedRun:
         assert "✗ failed kept" in page.text
         assert "The first that differs by more than rounding: h" in page.text
         assert page.of("polygon")
+
+    def test_allows_what_the_changes_that_are_kept_allow(
+        self, picture_model: ir.Model, undone: Outcome, tmp_path: Path
+    ) -> None:
+        write_report(tmp_path, undone, picture_model)
+        assert "0 differ; allowed: no difference." in Page(tmp_path / "report.html").text
 
 
 class TestARunWithoutChecks:

@@ -33,10 +33,9 @@ class SwapSigmoid(Pass):
 '''
 
 
-@pytest.fixture(scope="session")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a plugin; one file for all tests, because a pass has one home in a process."""
-    path = tmp_path_factory.mktemp("plugin") / "plugin.py"
+@pytest.fixture
+def plugin(tmp_path: Path) -> str:
+    path = tmp_path / "plugin.py"
     path.write_text(PLUGIN)
     return str(path)
 
