@@ -1,8 +1,9 @@
 """From the grid to pixel coordinates, and from those to taps and weights.
 
-All coordinates of one node travel as one tensor of planes [r, N, 1, P]: r spatial axes in the order
-of the grid (x, y, z), P output points. An extent of x is a column [r, 1, 1, 1] beside it. One node
-then serves all axes, and the planes stay long runs of memory.
+All coordinates of one node travel as one tensor of planes [N, r, P]: r spatial axes in the order of
+the grid (x, y, z), P output points. An extent of x is a column [r, 1] beside it. One node then
+serves all axes, the planes stay long runs of memory, and N stays in front: a Reshape copies an
+extent of 0 only from the same place, so an empty batch works.
 
 The order of evaluation is ONNX Runtime's (see the page of the pass); only scaling by powers of two
 is moved, which rounds the same: ``((g + 1) / 2) * (L - 1)`` is ``(g + 1) * ((L - 1) / 2)``.
@@ -42,13 +43,13 @@ class Taps:
     weights: list[Operand]
 
 
-def planes_of(site: Site, *, channels_last: bool) -> Operand:
-    """Return the grid as planes [r, N, 1, P], or [r, N, P, 1], wide enough to compute with."""
-    emit, axes = site.emit, integer(site.problem.spatial)
-    middle = [site.points, integer(1)] if channels_last else [integer(1), site.points]
-    flat = emit.reshape(site.grid, [site.batch, *middle, axes], hint="points")
+def planes_of(site: Site) -> Operand:
+    """Return the grid as planes [N, r, P], wide enough to compute with."""
+    emit = site.emit
+    sizes = [site.batch, site.points, integer(site.problem.spatial)]
+    flat = emit.reshape(site.grid, sizes, hint="points")
     wide = emit.cast(flat, site.problem.compute, hint="wide")
-    return emit.transpose(emit.value(wide), [3, 0, 1, 2], hint="planes")
+    return emit.transpose(emit.value(wide), [0, 2, 1], hint="planes")
 
 
 def to_pixels(site: Site, planes: Operand, extents: Operand) -> Operand:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onnx_passes.grid_sample.site import Site
 
 INDEX = ir.DataType.INT32
+POINTS_AXIS = 2
 FAST_SPATIAL = 2  # ONNX Runtime has its fast path for two axes
 
 
@@ -69,13 +70,13 @@ class Corners:
                     )
         return {corner: partial[corner] for corner in self.all()}
 
-    def pieces(self, lengths: Sequence[int], offset_axis: int, weight_axis: int) -> list[Corners]:
+    def pieces(self, lengths: Sequence[int]) -> list[Corners]:
         """Cut into runs of points."""
         split = self.site.emit.split
-        offsets = _cut(self.offsets, lambda one: split(one, offset_axis, lengths, "run"))
-        weights = _cut(self.weights, lambda one: split(one, weight_axis, lengths, "weight_run"))
+        offsets = _cut(self.offsets, lambda one: split(one, POINTS_AXIS, lengths, "run"))
+        weights = _cut(self.weights, lambda one: split(one, POINTS_AXIS, lengths, "weight_run"))
         products = {
-            corner: split(one, weight_axis, lengths, "weight_run")
+            corner: split(one, POINTS_AXIS, lengths, "weight_run")
             for corner, one in self.products.items()
         }
         return [
@@ -108,14 +109,14 @@ def corners_of(site: Site, *, channels_last: bool) -> Corners:
 
     Args:
         site: The node.
-        channels_last: Whether channels follow points in the pixels. Offsets and weights are
-            [1, N, P] and [1, N, P, 1] then, and count from the first picture of the batch;
-            otherwise they are both [1, N, 1, P], and count from the point's own picture.
+        channels_last: Whether channels follow points in the pixels. Weights are [N, 1, P, 1] then
+            instead of [N, 1, P], and the offsets [N, 1, P] count from the first picture of the
+            batch instead of the point's own.
     """
     emit = site.emit
     with emit.precise():
         extents = site.column(site.extents, site.problem.compute, "extents")
-        planes = coordinates.planes_of(site, channels_last=channels_last)
+        planes = coordinates.planes_of(site)
         pixels = coordinates.to_pixels(site, planes, extents)
         taps = coordinates.taps_of(site, padding.confined(site, pixels, extents))
         positions, weighted = padding.placed(site, taps, extents)
@@ -123,6 +124,9 @@ def corners_of(site: Site, *, channels_last: bool) -> Corners:
     strides = _strides(site)
     offsets = _offsets(site, whole, strides, channels_last=channels_last)
     steps = [emit.cast(stride, INDEX, hint="step") for stride in strides]
+    if channels_last:
+        shape = [site.batch, integer(site.problem.spatial), site.points, integer(1)]
+        weighted = [emit.reshape(weight, shape, hint="weight_rows") for weight in weighted]
     weights = _by_axis(site, weighted, "weight")
     products = _products(site, weights) if _sums_corners(site) else {}
     framed = padding.frame_of(site) > 0
@@ -136,9 +140,6 @@ def _offsets(
     emit = site.emit
     column = site.column(strides, INDEX, "strides")
     planes = [emit.math("Mul", position, column, hint="offset") for position in positions]
-    if channels_last:
-        shape = [integer(site.problem.spatial), site.batch, site.points]
-        planes = [emit.reshape(plane, shape, hint="offset_rows") for plane in planes]
     offsets = _by_axis(site, planes, "offset")
     if padding.frame_of(site):
         first = [taps[0] for taps in offsets]
@@ -153,7 +154,7 @@ def _offsets(
 def _by_axis(site: Site, planes: list[Operand], hint: str) -> list[list[Operand]]:
     """Turn planes for each tap into operands for each axis and tap."""
     axes = range(site.problem.spatial)
-    columns = [site.emit.split(plane, 0, [1] * len(axes), hint) for plane in planes]
+    columns = [site.emit.split(plane, 1, [1] * len(axes), hint) for plane in planes]
     return [[column[axis] for column in columns] for axis in axes] if columns else []
 
 
@@ -166,7 +167,7 @@ def _strides(site: Site) -> list[Operand]:
 
 
 def _picture_start(site: Site) -> Operand:
-    """Return the first row of each picture, int32 [1, N, 1]."""
+    """Return the first row of each picture, int32 [N, 1, 1]."""
     emit = site.emit
     pixels = site.product(padding.table_extents(site), "picture_rows")
     if isinstance(site.batch, np.ndarray):
@@ -176,7 +177,7 @@ def _picture_start(site: Site) -> Operand:
         zero, one = np.array(0, np.int64), np.array(1, np.int64)
         numbers = emit.op("Range", zero, scalar, one, hint="pictures", dims=[None])
     starts = emit.cast(emit.math("Mul", numbers, pixels, hint="starts"), INDEX, hint="starts")
-    return emit.reshape(starts, [integer(1), site.batch, integer(1)], hint="starts")
+    return emit.reshape(starts, [site.batch, integer(1), integer(1)], hint="starts")
 
 
 def _sums_corners(site: Site) -> bool:

@@ -32,19 +32,19 @@ def elements(site: Site) -> ir.Value:
     corners = corners_of(site, channels_last=False)
     table = padding.framed(site, wide_pixels(site), 2)
     pixels = site.product(padding.table_extents(site), "picture_pixels")
-    flat = emit.reshape(table, [integer(1), site.batch, site.channels, pixels], hint="flat")
+    flat = emit.reshape(table, [site.batch, site.channels, pixels], hint="flat")
 
     def total(run: Corners, length: Operand) -> Operand:
-        sizes = [integer(1), site.batch, site.channels, length]
+        sizes = [site.batch, site.channels, length]
         dims = static_dims(sizes)
         return blend(
             run.with_slowest(functools.partial(_spread, site, sizes)),
             lambda index: emit.op(
-                "GatherElements", flat, index, hint="pixel", dtype=dtype, dims=dims, axis=3
+                "GatherElements", flat, index, hint="pixel", dtype=dtype, dims=dims, axis=2
             ),
         )
 
-    return finish(site, emit.concat(_each_run(corners, total, 3, 3), 3, "runs"))
+    return finish(site, emit.concat(_each_run(corners, total), 2, "runs"))
 
 
 def rows(site: Site) -> ir.Value:
@@ -54,7 +54,7 @@ def rows(site: Site) -> ir.Value:
     table = rows_table(site)
 
     def total(run: Corners, length: Operand) -> Operand:
-        dims = static_dims([integer(1), site.batch, length, site.channels])
+        dims = static_dims([site.batch, integer(1), length, site.channels])
         last = blend(
             run,
             lambda index: emit.op(
@@ -65,7 +65,7 @@ def rows(site: Site) -> ir.Value:
         # Another shape, so that ONNX Runtime cannot merge the small transposes into a large one.
         return emit.reshape(first, [site.batch, site.channels, length], hint="run")
 
-    return finish(site, emit.concat(_each_run(corners, total, 2, 2), 2, "runs"))
+    return finish(site, emit.concat(_each_run(corners, total), 2, "runs"))
 
 
 def blend(corners: Corners, fetch: Callable[[Operand], Operand]) -> Operand:
@@ -109,7 +109,7 @@ def rows_table(site: Site) -> ir.Value:
 
 
 def _spread(site: Site, sizes: list[Operand], offset: Operand) -> Operand:
-    """Repeat an offset [1, N, 1, P] for every channel."""
+    """Repeat an offset [N, 1, P] for every channel."""
     shape, dims = site.emit.stack(sizes), static_dims(sizes)
     return site.emit.op("Expand", offset, shape, hint="each_channel", dtype=INDEX, dims=dims)
 
@@ -123,23 +123,18 @@ def run_lengths(site: Site) -> list[Operand]:
     return [integer(min(chunk, points.item() - start)) for start in starts]
 
 
-def _each_run(
-    corners: Corners,
-    total: Callable[[Corners, Operand], Operand],
-    offset_axis: int,
-    weight_axis: int,
-) -> list[Operand]:
+def _each_run(corners: Corners, total: Callable[[Corners, Operand], Operand]) -> list[Operand]:
     """Cut the points into runs and return the total of each."""
     lengths = run_lengths(corners.site)
     if len(lengths) == 1:
         return [total(corners, lengths[0])]
     sizes = [size for size in static_dims(lengths) if size is not None]
-    runs = corners.pieces(sizes, offset_axis, weight_axis)
+    runs = corners.pieces(sizes)
     return [total(run, length) for run, length in zip(runs, lengths, strict=True)]
 
 
 def finish(site: Site, total: Operand) -> ir.Value:
-    """Give the sum [1, N, C, P] the type and the shape of y; the last node is always a Reshape."""
+    """Give the sum [N, C, P] the type and the shape of y; the last node is always a Reshape."""
     emit = site.emit
     value = emit.value(emit.cast(total, site.problem.x_dtype, hint="narrow"))
     sizes = [site.batch, site.channels, *site.outputs]

@@ -42,17 +42,16 @@ def packed(site: Site) -> ir.Value:
     corners = corners_of(site, channels_last=True)
     table, count = rows_table(site), integer(len(corners.all()))
     lengths = run_lengths(site)
-    indices = _runs(site, _packed_index(corners), lengths, "index_run")
-    weights = _runs(site, _packed_weight(corners), lengths, "weight_run")
+    indices = _runs(site, _packed_index(corners), 1, "index_run")
+    weights = _runs(site, _packed_weight(corners), 2, "weight_run")
     parts = []
     for index, weight, length in zip(indices, weights, lengths, strict=True):
-        sizes = [integer(1), site.batch, length]
-        dims = static_dims([*sizes, count, site.channels])
+        dims = static_dims([site.batch, length, count, site.channels])
         pixels = emit.op("Gather", table, index, hint="pixels", dtype=dtype, dims=dims, axis=0)
-        row = emit.reshape(weight, [*sizes, integer(1), count], hint="weight_row")
-        dims[3] = 1
+        row = emit.reshape(weight, [site.batch, length, integer(1), count], hint="weight_row")
+        dims[2] = 1
         total = emit.op("MatMul", row, pixels, hint="weighted_sum", dims=dims)
-        first = emit.transpose(total, [0, 1, 3, 4, 2], hint="channels_first")
+        first = emit.transpose(total, [0, 2, 3, 1], hint="channels_first")
         parts.append(emit.reshape(first, [site.batch, site.channels, length], hint="run"))
     return finish(site, emit.concat(parts, 2, "runs"))
 
@@ -82,15 +81,15 @@ def _hats(site: Site) -> list[Operand]:
     emit, number, compute = site.emit, site.number, site.problem.compute
     with emit.precise():
         extents = site.column(site.extents, compute, "extents")
-        planes = coordinates.planes_of(site, channels_last=False)
+        planes = coordinates.planes_of(site)
         pixels = coordinates.to_pixels(site, planes, extents)
         if site.problem.padding == "border":
             pixels = padding.clamped(site, pixels, emit.math("Sub", extents, number(1)))
         hats: list[Operand] = []
-        for axis, pixel in enumerate(emit.split(pixels, 0, [1] * site.problem.spatial, "pixel")):
-            size = site.extents[axis]
-            place = emit.reshape(pixel, [site.batch, integer(1), site.points], hint="place")
-            far = emit.op("Abs", emit.math("Sub", place, _ruler(site, size)), hint="distance")
+        places = emit.split(pixels, 1, [1] * site.problem.spatial, "place")
+        for place, size in zip(places, site.extents, strict=True):
+            distance = emit.math("Sub", place, _ruler(site, size), hint="difference")
+            far = emit.op("Abs", distance, hint="distance")
             hats.append(emit.op("Relu", emit.math("Sub", number(1), far), hint="hat"))
     return hats
 
@@ -108,16 +107,16 @@ def _ruler(site: Site, size: Operand) -> Operand:
 
 
 def _packed_index(corners: Corners) -> Operand:
-    """Return the index of every corner of every point, int32 [1, N, P, K]."""
+    """Return the index of every corner of every point, int32 [N, P, K]."""
     site = corners.site
-    sizes = [integer(1), site.batch, site.points, integer(1)]
+    sizes = [site.batch, site.points, integer(1)]
     reshape = site.emit.reshape
     each = [reshape(index, sizes, hint="corner_row") for index in corners.indices().values()]
-    return site.emit.concat(each, 3, "corners")
+    return site.emit.concat(each, 2, "corners")
 
 
 def _packed_weight(corners: Corners) -> Operand:
-    """Return the weight of every corner of every point, [1, N, P, K]."""
+    """Return the weight of every corner of every point, [N, 1, P, K]."""
     emit = corners.site.emit
     each = []
     for corner in corners.all():
@@ -128,6 +127,6 @@ def _packed_weight(corners: Corners) -> Operand:
     return emit.concat(each, 3, "weights")
 
 
-def _runs(site: Site, whole: Operand, lengths: list[Operand], hint: str) -> list[Operand]:
-    sizes = [size for size in static_dims(lengths) if size is not None]
-    return site.emit.split(whole, 2, sizes, hint) if len(lengths) > 1 else [whole]
+def _runs(site: Site, whole: Operand, axis: int, hint: str) -> list[Operand]:
+    sizes = [size for size in static_dims(run_lengths(site)) if size is not None]
+    return site.emit.split(whole, axis, sizes, hint) if len(sizes) > 1 else [whole]

@@ -8,8 +8,6 @@ from typing import Literal, cast
 
 import onnx_ir as ir
 
-from onnx_passes.core.inference import infer
-
 Mode = Literal["nearest", "linear", "cubic"]
 Padding = Literal["zeros", "border", "reflection"]
 
@@ -91,21 +89,6 @@ class Problem:
     def fetched(self) -> int | None:
         """Number of pixels that one corner fetches."""
         return _product((*self.x_dims[:2], *self.grid_dims[1:-1]))
-
-
-def complete_inputs(model: ir.Model, nodes: list[ir.Node]) -> None:
-    """Write the types and shapes that x and grid lack, where shape inference knows them.
-
-    Nothing is inferred where nothing is missing. A node in a function has no inference: it is
-    typed by whoever calls it.
-    """
-    values = [value for node in nodes for value in node.inputs if value is not None]
-    missing = [value for value in values if value.dtype is None or value.shape is None]
-    found = infer(model) if missing else {}
-    for value in missing:
-        if value in found:
-            value.type = value.type or found[value].type
-            value.shape = value.shape or found[value].shape
 
 
 def why_not(node: ir.Node, opset: int) -> str | None:

@@ -67,9 +67,9 @@ class Site:
         return np.array(value, self.problem.compute.numpy())
 
     def column(self, sizes: list[Operand], dtype: ir.DataType, hint: str) -> Operand:
-        """Return one size for each spatial axis as a column [r, 1, 1, 1]."""
+        """Return one size for each spatial axis as a column [r, 1]."""
         stacked = self.emit.cast(self.emit.stack(sizes), dtype, hint=hint)
-        return self.emit.reshape(stacked, [integer(n) for n in (len(sizes), 1, 1, 1)], hint=hint)
+        return self.emit.reshape(stacked, [integer(n) for n in (len(sizes), 1)], hint=hint)
 
     def product(self, sizes: list[Operand], hint: str) -> Operand:
         """Return the product of some sizes."""

@@ -43,7 +43,8 @@ from onnx_passes.core.registry import register
 from onnx_passes.core.values import graphs
 from onnx_passes.grid_sample import forms, matmul
 from onnx_passes.grid_sample.choice import choose
-from onnx_passes.grid_sample.problem import Problem, complete_inputs, why_not
+from onnx_passes.grid_sample.known import complete_inputs
+from onnx_passes.grid_sample.problem import Problem, why_not
 from onnx_passes.grid_sample.site import Options, Site
 
 if TYPE_CHECKING:
