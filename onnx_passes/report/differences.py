@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_WORST_TENSORS = 15
 MAX_LABEL_CHARACTERS = 60
 PICTURE_WIDTH_PX = 220
+COLUMNS = ("input", "before", "after", "difference")
 # What onnxsim does, for one: the Conv that absorbs a BatchNormalization keeps the Conv's name.
 REUSED_NAMES = (
     " The outputs agree all the same: such a tensor is most likely another value under an old "
@@ -139,10 +140,16 @@ def _pictures(pictures: Sequence[Pictures]) -> list[Html]:
 
 
 def _picture(pictures: Pictures) -> tuple[Html, Html, Html]:
-    heads = (join("input ", name(pictures.input)), "before", "after", "difference")
+    heads = (join("input ", name(pictures.input)), *COLUMNS[1:])
     rows = [
-        element("tr", *(element("td", _image(data, pictures.shape[-1])) for data in row))
-        for row in pictures.rows
+        element(
+            "tr",
+            *(
+                element("td", _image(data, pictures.shape[-1], f"{column}, image {place}"))
+                for column, data in zip(COLUMNS, row, strict=True)
+            ),
+        )
+        for place, row in enumerate(pictures.rows, 1)
     ]
     white = f"white is {number(pictures.largest)}" if pictures.largest else "none: black"
     scale = (
@@ -155,7 +162,7 @@ def _picture(pictures: Pictures) -> tuple[Html, Html, Html]:
     return heading, element("p", scale, class_="dim"), element("div", body, class_="scroll")
 
 
-def _image(data: bytes, width_px: int) -> Html:
+def _image(data: bytes, width_px: int, alt: str) -> Html:
     scale = max(1, PICTURE_WIDTH_PX // width_px)
     source = "data:image/png;base64," + base64.b64encode(data).decode()
-    return element("img", src=source, width=min(width_px * scale, PICTURE_WIDTH_PX), alt="")
+    return element("img", src=source, width=min(width_px * scale, PICTURE_WIDTH_PX), alt=alt)

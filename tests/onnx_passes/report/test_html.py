@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onnx_passes import optimize
 from onnx_passes.core.outcome import Measure
 from onnx_passes.report import markup
 from onnx_passes.report.comparison import compare_models
@@ -238,6 +239,20 @@ class TestARunWithoutChecks:
         assert "Numbers were not compared, as asked." in page.text
         assert not page.of("svg")
         assert not page.of("img")
+
+    def test_names_what_could_not_be_checked(self, lab: Lab, tmp_path: Path) -> None:
+        text = "g (float[N,4] x) => (float[N,4] y) <float[1] zero = {0}>"
+        model = lab.model(text + "{ i = Identity(x)  y = Mul(i, zero) }")
+        write_report(tmp_path, optimize(model, "drop-identity"), model)
+        page = Page(tmp_path / "report.html")
+        assert "Not everything was checked" in page.text
+        assert "drop-identity : output 'y' dead" in page.text
+
+    def test_may_have_no_pass_at_all(self, picture_model: ir.Model, tmp_path: Path) -> None:
+        write_report(tmp_path, optimize(picture_model, []), picture_model)
+        page = Page(tmp_path / "report.html")
+        assert "The pass list is empty." in page.text
+        assert "In equal numbers throughout: Add 1, Identity 1" in page.text
 
 
 class TestHostileNames:
