@@ -105,7 +105,14 @@ def options_of(cls: type[Pass]) -> dict[str, tuple[str, str]]:
 
     if not dataclasses.is_dataclass(cls):
         return {}
-    return {field.name: (str(field.type), repr(field.default)) for field in dataclasses.fields(cls)}
+    return {
+        field.name: (_type_text(field.type), repr(field.default))
+        for field in dataclasses.fields(cls)
+    }
+
+
+def _type_text(kind: object) -> str:
+    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
 
 
 def _entry(cls: type[Pass]) -> dict[str, object]:

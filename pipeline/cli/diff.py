@@ -113,7 +113,13 @@ def _show(check: ModelCheck, feeds: str) -> None:
         )
     out.print(table)
     for output in check.outputs:
-        out.print(f"{output.output}: {output.original.sentence()}", markup=False)
-        out.print(f"{output.output}: allowed {output.tolerance.formula}", markup=False)
-    out.print(f"feeds: {feeds}", markup=False)
-    out.print(f"{check.verdict}{': ' + check.reason if check.reason else ''}", markup=False)
+        out.print(f"{output.output}: {output.original.sentence()}", markup=False, soft_wrap=True)
+        out.print(
+            f"{output.output}: allowed {output.tolerance.formula}", markup=False, soft_wrap=True
+        )
+    out.print(f"feeds: {feeds}", markup=False, soft_wrap=True)
+    out.print(
+        f"{check.verdict}{': ' + check.reason if check.reason else ''}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -30,18 +30,18 @@ def show_outcome(outcome: Outcome, written: str | None) -> None:
     """Print the table of passes, what was left alone, and where the model went."""
     out.print(steps_table(outcome.steps))
     if idle := idle_line(outcome.steps):
-        out.print(idle, markup=False, style="dim")
+        out.print(idle, markup=False, style="dim", soft_wrap=True)
     for step in outcome.steps:
         _show_reason(step)
         _show_skipped(step)
-    out.print(_counts(outcome))
+    out.print(_counts(outcome), soft_wrap=True)
     if outcome.feeds:
-        out.print(f"feeds: {outcome.feeds}", markup=False)
-        out.print(f"expected outputs: {outcome.oracle}", markup=False)
+        out.print(f"feeds: {outcome.feeds}", markup=False, soft_wrap=True)
+        out.print(f"expected outputs: {outcome.oracle}", markup=False, soft_wrap=True)
     if written is None:
         out.print("[bold red]nothing was written[/]")
     else:
-        out.print(f"wrote {written}", markup=False)
+        out.print(f"wrote {written}", markup=False, soft_wrap=True)
         if outcome.verdict == "not checkable":
             out.print("[yellow]written, but not everything in it could be checked[/]")
 
@@ -94,12 +94,20 @@ def _error(differences: list[Difference]) -> str:
 
 def _show_reason(step: Step) -> None:
     if step.reason and step.verdict != "not checked":
-        out.print(f"[{_STYLES[step.verdict]}]{escape(step.text)}[/]: {escape(step.reason)}")
+        out.print(
+            f"[{_STYLES[step.verdict]}]{escape(step.text)}[/]: {escape(step.reason)}",
+            soft_wrap=True,
+        )
 
 
 def _show_skipped(step: Step) -> None:
     for note in step.skipped[:MAX_NOTES]:
-        out.print(f"{step.name} left {note.node} alone: {note.text}", markup=False, style="dim")
+        out.print(
+            f"{step.name} left {note.node} alone: {note.text}",
+            markup=False,
+            style="dim",
+            soft_wrap=True,
+        )
     more = len(step.skipped) - MAX_NOTES
     if more > 0:
         out.print(f"{step.name} left {more} more alone (see --json)", style="dim")
