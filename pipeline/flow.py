@@ -7,7 +7,8 @@ Stages, in order::
     preprocess  data -> bin/img_<index>.bin and bin/manifest.json
     optimize    starnet.onnx -> starnet_ascend.onnx, every pass checked on preprocessed images
     rectified   the image GridSample makes, before and after it is replaced
-    evaluate    accuracy and speed of both models with onnxruntime
+    evaluate    accuracy of both models with onnxruntime
+    speed       throughput of both, run in turns
 """
 
 from __future__ import annotations
@@ -28,17 +29,19 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from eval.evaluation import Evaluation
+    from eval.evaluation import Evaluation, Throughput
     from onnx_passes.core.outcome import Outcome
     from onnx_passes.core.passlist import Item
 
     Progress = Callable[[int, int], None]
 
-STAGES = ("export", "data", "preprocess", "optimize", "rectified", "evaluate")
+STAGES = ("export", "data", "preprocess", "optimize", "rectified", "evaluate", "speed")
 # Images the passes are checked on: enough to differ, few enough to take a second.
 CHECKED_IMAGES = 8
 RENDERED_SETS = {"plain": 120, "perspective": 60, "curved": 60}
 RENDER_SEED = 310
+# Batches each model runs in turns for its speed; the median counts.
+SPEED_ROUNDS = 11
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,7 @@ class FlowResult:
         rectified_moves: How far that image moves between two input images (greatest change).
         before: Evaluation of the original.
         after: Evaluation of the rewritten model.
+        speeds: Throughput of the original and of the rewritten model, run in turns.
         seconds: Wall time of each stage.
     """
 
@@ -84,6 +88,7 @@ class FlowResult:
     rectified_moves: float
     before: Evaluation
     after: Evaluation
+    speeds: tuple[Throughput, Throughput]
     seconds: dict[str, float]
 
     @property
@@ -132,6 +137,7 @@ class _Flow:
         outcome = self._timed("optimize", lambda: self._optimize(images))
         rectified = self._timed("rectified", lambda: self._rectified(images))
         before, after = self._timed("evaluate", self._evaluate)
+        speeds = self._timed("speed", lambda: self._speed(images))
         return FlowResult(
             original=self._original,
             optimized=self._optimized,
@@ -141,6 +147,7 @@ class _Flow:
             rectified_moves=float(np.abs(rectified[0][0] - rectified[0][1]).max()),
             before=before,
             after=after,
+            speeds=speeds,
             seconds=self._seconds,
         )
 
@@ -215,6 +222,15 @@ class _Flow:
                 path, self._data, self._settings.batch_size, on_progress=self._watcher.progress
             )
             for path in (self._original, self._optimized)
+        )
+        return before, after
+
+    def _speed(self, images: np.ndarray[Any, Any]) -> tuple[Throughput, Throughput]:
+        from eval.throughput import in_turns
+
+        paths = (self._original, self._optimized)
+        before, after = in_turns(
+            paths, list(images), self._settings.batch_size, rounds=SPEED_ROUNDS
         )
         return before, after
 

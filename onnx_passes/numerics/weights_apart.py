@@ -27,9 +27,13 @@ def split_weights(model: ir.Model) -> tuple[onnx.ModelProto, Arrays]:
     copy = model.clone()
     arrays: Arrays = {}
     for graph in copy.graphs():
-        for value in graph.initializers.values():
+        for value in list(graph.initializers.values()):
             tensor = value.const_value
             if tensor is None:
+                continue
+            if not value.uses() and not value.is_graph_input() and not value.is_graph_output():
+                # onnxruntime drops what nothing reads, and then does not find what it is given.
+                del graph.initializers[value.name or ""]
                 continue
             if graph is copy.graph and not value.is_graph_input() and can_travel_apart(tensor):
                 arrays[value.name or ""] = tensor.numpy()

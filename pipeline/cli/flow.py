@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from eval.evaluation import Evaluation
     from pipeline.flow import FlowResult
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -140,7 +139,7 @@ _NO_DEVICE = (
 
 
 def _rows(result: FlowResult) -> list[tuple[str, ...]]:
-    before, after = result.before, result.after
+    before, after, speeds = result.before, result.after, result.speeds
     sizes = result.outcome.before, result.outcome.after
     gone = sorted(set(sizes[0].operators) - set(sizes[1].operators))
     return [
@@ -148,13 +147,8 @@ def _rows(result: FlowResult) -> list[tuple[str, ...]]:
         ("operators gone", "", ", ".join(gone)),
         ("acc", *(f"{one.acc:.6f}" for one in (before, after))),
         ("norm_edit_dis", *(f"{one.norm_edit_dis:.6f}" for one in (before, after))),
-        ("images/s", *(_speed(one) for one in (before, after))),
+        (f"images/s, batch {speeds[0].batch_size}", *(f"{s.images_per_s:.0f}" for s in speeds)),
     ]
-
-
-def _speed(evaluation: Evaluation) -> str:
-    speed = evaluation.throughput
-    return f"{speed.images_per_s:.0f} (batch {speed.batch_size})" if speed else "-"
 
 
 def _document(result: FlowResult) -> dict[str, Any]:
@@ -173,6 +167,7 @@ def _document(result: FlowResult) -> dict[str, Any]:
             "rectified_moves": result.rectified_moves,
             "original": result.before.to_json(),
             "optimized": result.after.to_json(),
+            "images_per_s": [speed.images_per_s for speed in result.speeds],
             "text_agreement": result.text_agreement,
             "seconds": result.seconds,
         }
