@@ -129,8 +129,8 @@ def _histogram(histogram: Histogram, limit: float | None) -> Html:
     caption = element("figcaption", name(histogram.output), f": {line}.")
     if not histogram.counts:
         return element("figure", caption)
-    plot = histogram_plot(histogram, limit, f"differences of {histogram.output}")
-    return element("figure", caption, plot)
+    title = f"differences of {visible(histogram.output, MAX_LABEL_CHARACTERS)}"
+    return element("figure", caption, histogram_plot(histogram, limit, title))
 
 
 def _pictures(pictures: Sequence[Pictures]) -> list[Html]:

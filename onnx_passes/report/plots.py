@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 # In user units; the page scales the drawing to its width.
 WIDTH, HEIGHT = 1000, 260
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 14, 40
-ZERO_BAND = 22
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 26, 40
+# What a logarithmic scale has no place for lies below and above it.
+ZERO_BAND, INFINITE_Y = 22, 8
 MAX_TICKS = 8
 # More marks than this cannot be told apart; the greatest of each neighbourhood stay.
 MAX_MARKS = 1200
@@ -43,9 +45,9 @@ class Mark:
 
 
 def error_plot(marks: Sequence[Mark], title: str) -> Html:
-    """Return errors along the graph on a logarithmic scale; exact zeros lie on the base line."""
+    """Return errors along the graph on a logarithmic scale, zeros below it, infinity above."""
     marks = _thinned(marks)
-    roundings = [(mark.position, mark.rounding) for mark in marks if mark.rounding]
+    roundings = [(m.position, m.rounding) for m in marks if m.rounding and m.rounding < math.inf]
     low, high = _decades([*(mark.value for mark in marks), *(value for _, value in roundings)])
     last = max((mark.position for mark in marks), default=0) or 1
 
@@ -55,6 +57,8 @@ def error_plot(marks: Sequence[Mark], title: str) -> Html:
     def y(value: float) -> float:
         if value == 0:
             return HEIGHT - BOTTOM
+        if math.isinf(value):
+            return INFINITE_Y
         floor = HEIGHT - BOTTOM - ZERO_BAND
         return floor - (floor - TOP) * _share(value, low, high)
 
@@ -63,6 +67,7 @@ def error_plot(marks: Sequence[Mark], title: str) -> Html:
         title,
         _levels(low, high, y),
         *_line(0.0, "0", y),
+        *(_line(math.inf, "inf", y) if any(math.isinf(mark.value) for mark in marks) else ()),
         _caption("place in topological order, 0 to " + str(last)),
         element("polyline", class_="rounding", points=_points(rounding)),
         *(_dot(mark, x(mark.position), y(mark.value)) for mark in marks),
@@ -90,8 +95,8 @@ def histogram_plot(histogram: Histogram, limit: float | None, title: str) -> Htm
             width=_r(max(x(end) - x(start) - 1, 1)),
             height=_r(HEIGHT - BOTTOM - y(count)),
         )
-        for count, start, end in zip(
-            histogram.counts, histogram.edges, histogram.edges[1:], strict=False
+        for count, (start, end) in zip(
+            histogram.counts, itertools.pairwise(histogram.edges), strict=True
         )
         if count
     ]
@@ -102,7 +107,7 @@ def histogram_plot(histogram: Histogram, limit: float | None, title: str) -> Htm
         *(_tick(x(10.0**exponent), f"1e{exponent}") for exponent in _ticks(low, high)),
         _caption("absolute difference"),
         *bars,
-        _limit(x(limit)) if limit else "",
+        _limit(x(limit)) if limit and math.isfinite(limit) else "",
     )
 
 
@@ -124,9 +129,7 @@ def _decades(values: Iterable[float]) -> tuple[int, int]:
 
 
 def _share(value: float, low: int, high: int) -> float:
-    """Return where a positive value lies between two decades, in [0, 1]."""
-    if math.isinf(value):
-        return 1.0
+    """Return where a positive finite value lies between two decades, in [0, 1]."""
     return min(max((math.log10(value) - low) / (high - low), 0.0), 1.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -121,7 +122,7 @@ def _about(model: str, command: str) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "model": model,
         "command": command,
-        "packages": dict(_versions()),
+        "packages": _versions(),
         "machine": {
             "system": f"{platform.system()} {platform.release()}",
             "architecture": platform.machine(),
@@ -131,12 +132,12 @@ def _about(model: str, command: str) -> dict[str, Any]:
     }
 
 
-def _versions() -> list[tuple[str, str]]:
-    installed = {
-        (distribution.metadata["Name"] or "").lower().replace("_", "-"): distribution.version
-        for distribution in importlib.metadata.distributions()
-    }
-    return [(name, installed[name]) for name in _PACKAGES if name in installed]
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:

@@ -161,7 +161,7 @@ def hostile_names(server: Server) -> dict[str, str]:
         "i": "i",
         "h": "</td></title></style><script>document.title='owned'</script>",
         "s": f"\u202eevil\u200f &lt;&amp;<link rel=stylesheet href={server.url}/s.css>\x00\x1b",
-        "y": f"<style>body{{background:url({server.url}/long)}}</style>" + "名" * 10_000,
+        "y": f"<style>body{{background:url({server.url}/long)}}</style>\u202e" + "名" * 10_000,
     }
 
 

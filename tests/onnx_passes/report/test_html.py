@@ -19,7 +19,7 @@ from onnx_passes.report.comparison import compare_models
 from onnx_passes.report.differences import REUSED_NAMES, sections
 from onnx_passes.report.markup import join
 from onnx_passes.report.page import POLICY
-from onnx_passes.report.tables import changes
+from onnx_passes.report.tables import changes, size
 from onnx_passes.report.write import write_report
 
 if TYPE_CHECKING:
@@ -290,6 +290,23 @@ class TestHostileNames:
         assert markup.element("p", inner, hidden=True, id=None) == (
             '<p hidden><b title="&quot;">&lt;</b></p>'
         )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (6_590_000, "6.59 MB"), (2.2e9, "2.20 GB")],
+)
+def test_sizes_are_said_in_the_unit_a_person_takes(value: int, shown: str) -> None:
+    assert size(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0"), (1.5e-7, "1.50e-07"), (0.014, "0.014"), (-12.34, "-12.3"), (1e5, "1.00e+05")],
+)
+def test_numbers_have_three_digits(value: float, shown: str) -> None:
+    assert markup.number(value) == shown
+    assert [markup.number(float(v)) for v in ("inf", "nan")] == ["inf", "nan"]
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), "")

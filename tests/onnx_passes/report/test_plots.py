@@ -20,8 +20,17 @@ def test_a_greater_error_is_drawn_higher_and_zero_on_the_base_line() -> None:
     zero, small, large, infinite = heights(
         error_plot([mark(i, v) for i, v in enumerate([0.0, 1e-7, 1e-3, float("inf")])], "errors")
     )
-    assert zero > small > large >= infinite
+    assert zero > small > large > infinite
     assert ">0</text>" in error_plot([mark(0, 0.0)], "errors")
+    assert ">inf</text>" in error_plot([mark(0, float("inf"))], "errors")
+
+
+def test_what_rounding_explains_is_a_line_where_it_is_known_and_finite() -> None:
+    roundings = [None, 1e-7, 1e-5, float("inf")]
+    svg = error_plot([Mark(i, 1e-6, r, False, "") for i, r in enumerate(roundings)], "errors")
+    (points,) = re.findall(r'class="rounding" points="([^"]*)"', svg)
+    (_, low), (_, high) = (map(float, point.split(",")) for point in points.split())
+    assert heights(svg)[0] == pytest.approx((low + high) / 2, abs=0.2)
 
 
 def test_a_decade_is_as_high_as_any_other() -> None:
@@ -62,6 +71,7 @@ class TestHistogram:
         low, high = (float(h) for h in re.findall(r'<rect.*?height="([\d.]+)"', svg))
         assert high == pytest.approx(6 * low, rel=0.01)
         assert "limit" not in svg
+        assert "limit" not in histogram_plot(self.histogram, float("inf"), "differences")
 
     @pytest.mark.parametrize("limit", [1e-9, 3e-5, 10.0])
     def test_draws_the_limit_wherever_it_lies(self, limit: float) -> None:
