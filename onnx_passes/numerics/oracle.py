@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 
 from onnx_passes.core.contract import ModelError, UsageError
 from onnx_passes.numerics import feeds as feeding
@@ -19,8 +20,6 @@ from onnx_passes.numerics.runner import LACKS_KERNEL, ReferenceRunner, open_runn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import onnx_ir as ir
 
     from onnx_passes.numerics.compare import Array
     from onnx_passes.numerics.feeds import Shapes
@@ -86,6 +85,23 @@ class Oracle:
         if len(base) == 1:
             return [] if any(self.sensitivity.values()) else list(base)
         return [name for name in base if not self._hears(name)]
+
+    @functools.cached_property
+    def computes_in_half(self) -> bool:
+        """Whether float16 or bfloat16 occurs in the model.
+
+        onnxruntime's CPU has few such kernels: it inserts casts and may keep float32 between two
+        operators, so that even removing an Identity changes bits.
+        """
+        dtypes = {
+            value.dtype.name
+            for graph in self._model.graphs()
+            for value in (*graph.inputs, *graph.initializers.values())
+            if value.dtype is not None
+        }
+        casts = (node for node in self._model.graph.all_nodes() if node.op_type == "Cast")
+        targets = {ir.DataType(node.attributes.get_int("to", 0)).name for node in casts}
+        return bool({"FLOAT16", "BFLOAT16"} & (dtypes | targets))
 
     @functools.cached_property
     def noise(self) -> dict[str, float]:
