@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>
-g (float16[4, 64] x) => (float16[64, 4] y) <float16[1] w = {1.5}> {
+g (float16[4, 64] x) => (float16[64, 4] y) {
     a = Exp(x)
     b = Identity(a)
     c = Transpose<perm = [1, 0]>(b)
@@ -44,7 +44,10 @@ class ScaleWeight(Pass):
 
 @pytest.fixture
 def model() -> onnx.ModelProto:
-    return onnx.parser.parse_model(TEXT)
+    model = onnx.parser.parse_model(TEXT)
+    weight = onnx.numpy_helper.from_array(np.array([1.5], np.float16), "w")
+    model.graph.initializer.append(weight)
+    return model
 
 
 def test_a_correct_exact_pass_is_not_blamed(model: onnx.ModelProto) -> None:
@@ -61,8 +64,8 @@ def test_a_fault_is_blamed(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("text", "half"),
     [
-        pytest.param(TEXT, True, id="float16 inputs"),
-        pytest.param(TEXT.replace("float16", "float"), False, id="float32 only"),
+        pytest.param(TEXT.replace("w)", "d)"), True, id="float16 inputs"),
+        pytest.param(TEXT.replace("float16", "float").replace("w)", "d)"), False, id="float32 only"),
         pytest.param(
             '<ir_version: 8, opset_import: ["" : 17]> g (float[4] x) => (float[4] y) '
             "{ h = Cast<to = 10>(x) y = Cast<to = 1>(h) }",
