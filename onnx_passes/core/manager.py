@@ -24,9 +24,10 @@ from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import Baseline, BrokenModelError
 from onnx_passes.core.isolate import DEFAULT_TIMEOUT_S, run_isolated
 from onnx_passes.core.model_io import clone, to_model
-from onnx_passes.core.outcome import Measure, Outcome, Step, Verdict, measure
+from onnx_passes.core.outcome import Outcome, Step, Verdict, measure
 from onnx_passes.core.passlist import Item, PassesLike, Repeat, collect, pass_text
 from onnx_passes.core.registry import load_plugin
+from onnx_passes.core.trial import Trial
 
 if TYPE_CHECKING:
     import os
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.model_io import ModelLike
-    from onnx_passes.numerics.check import OutputCheck
     from onnx_passes.numerics.oracle import Oracle
     from onnx_passes.numerics.runner import Arrays
 
@@ -181,7 +181,7 @@ class _Run:
         started = time.perf_counter()
         candidate, result, crash = self._execute(item)
         seconds = time.perf_counter() - started
-        trial = _Trial(item, candidate, result, seconds)
+        trial = Trial(item, candidate, result, seconds)
         if crash:
             self._settle(trial, "crashed", crash)
             return
@@ -215,7 +215,7 @@ class _Run:
             return candidate, PassResult(), crash
         return candidate, result, ""
 
-    def _judge(self, trial: _Trial) -> tuple[Verdict, str]:
+    def _judge(self, trial: Trial) -> tuple[Verdict, str]:
         """Check structure, interface and numbers; fill in the trial's measurements."""
         started = time.perf_counter()
         try:
@@ -231,7 +231,7 @@ class _Run:
         finally:
             trial.check_seconds = time.perf_counter() - started
 
-    def _compare(self, trial: _Trial, oracle: Oracle) -> tuple[Verdict, str]:
+    def _compare(self, trial: Trial, oracle: Oracle) -> tuple[Verdict, str]:
         from onnx_passes.numerics.check import Claim, check_model
 
         own = trial.item.exactness
@@ -242,7 +242,7 @@ class _Run:
         trial.outputs, trial.answers = check.outputs, check.actual or None
         return check.verdict, check.reason
 
-    def _settle(self, trial: _Trial, verdict: Verdict, reason: str) -> None:
+    def _settle(self, trial: Trial, verdict: Verdict, reason: str) -> None:
         """Record the step, then keep, undo or stop."""
         bad = verdict in {"failed", "crashed"}
         changed = trial.fingerprint != "" and verdict != "crashed"
@@ -270,7 +270,7 @@ class _Run:
             except UsageError as error:
                 self._oracle, self._why_unchecked = None, str(error)
 
-    def _step(self, trial: _Trial, verdict: Verdict, reason: str, *, kept: bool) -> Step:
+    def _step(self, trial: Trial, verdict: Verdict, reason: str, *, kept: bool) -> Step:
         return Step(
             number=len(self._steps) + 1,
             text=pass_text(trial.item),
@@ -287,19 +287,3 @@ class _Run:
             seconds=trial.seconds,
             check_seconds=trial.check_seconds,
         )
-
-
-@dataclasses.dataclass
-class _Trial:
-    """A pass that ran on a copy, and what was measured of the copy."""
-
-    item: Pass
-    model: ir.Model
-    result: PassResult
-    seconds: float
-    check_seconds: float = 0.0
-    fingerprint: str = ""
-    measure: Measure | None = None
-    exactness: Exactness | None = None
-    outputs: tuple[OutputCheck, ...] = ()
-    answers: list[Arrays] | None = None
