@@ -86,6 +86,7 @@ class Emitter:
         self._in_function = anchor.graph in names.function_bodies
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self._shapes: dict[ir.Value, ir.Value] = {}
+        self._stacks: dict[tuple[ir.Value, ...], ir.Value] = {}
         self._precise = False
 
     @contextlib.contextmanager
@@ -225,7 +226,12 @@ class Emitter:
         """Concatenate int64 [1] operands into one int64 [n] operand."""
         if all(isinstance(size, np.ndarray) for size in sizes):
             return np.concatenate([np.asarray(size) for size in sizes])
-        return self.op("Concat", *sizes, hint="sizes", dims=[len(sizes)], axis=0)
+        values = tuple(self.value(size) for size in sizes)
+        if values not in self._stacks:
+            self._stacks[values] = self.op(
+                "Concat", *values, hint="sizes", dims=[len(sizes)], axis=0
+            )
+        return self._stacks[values]
 
     def sizes(self, value: ir.Value, axes: Sequence[int]) -> Operand:
         """Return the extents of some axes, int64 [n]: an array if all of them are static."""

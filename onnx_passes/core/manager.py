@@ -116,7 +116,11 @@ def run_passes(model: ir.Model, items: Sequence[Item], settings: Settings) -> Ou
 
 
 class _Stopped(Exception):  # noqa: N818  control flow, not an error
-    """A pass failed under the policy ``stop``."""
+    """A pass failed under the policy ``stop``; ``rejected`` is what it made."""
+
+    def __init__(self, rejected: ir.Model | None) -> None:
+        super().__init__()
+        self.rejected = rejected
 
 
 class _Run:
@@ -137,10 +141,11 @@ class _Run:
         self._steps: list[Step] = []
 
     def run(self, items: Sequence[Item]) -> Outcome:
-        stopped_by = None
+        stopped_by = rejected = None
         try:
             self._run_items(items)
-        except _Stopped:
+        except _Stopped as stopped:
+            rejected = stopped.rejected
             stopped_by = self._steps[-1]
             _logger.info("stopped by %s", stopped_by.text)
         used = self._oracle if self._checked else None
@@ -152,6 +157,7 @@ class _Run:
             feeds=used.describe() if used else "",
             oracle=used.runner.kind if used else "",
             stopped_by=stopped_by,
+            rejected=rejected,
         )
 
     def _make_oracle(self, model: ir.Model) -> Oracle | None:
@@ -257,7 +263,7 @@ class _Run:
                 self._rebase()
         self._settings.on_step(step)
         if bad and self._settings.on_fail == "stop":
-            raise _Stopped
+            raise _Stopped(trial.model if changed else None)
 
     def _rebase(self) -> None:
         """Go on from a failed model that is kept: later passes are not blamed for it."""

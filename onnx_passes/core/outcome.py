@@ -96,6 +96,7 @@ class Outcome:
         feeds: How to repeat the feeds of the numeric checks; empty if none ran.
         oracle: What computed the expected outputs; empty if nothing did.
         stopped_by: The step that ended the run under the policy ``stop``.
+        rejected: The model that step made, for those who want to see what is wrong with it.
     """
 
     model: ir.Model
@@ -105,6 +106,7 @@ class Outcome:
     feeds: str
     oracle: str
     stopped_by: Step | None = None
+    rejected: ir.Model | None = None
 
     @property
     def verdict(self) -> Verdict:

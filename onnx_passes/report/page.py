@@ -80,10 +80,8 @@ def _summary(outcome: Outcome) -> str:
 def _banner(step: Step, outcome: Outcome) -> Html:
     """Return what stands out: a pass that is to blame, with its reason."""
     if step is outcome.stopped_by:
-        ending = (
-            "The run stopped here. The sections below show the model before this pass; "
-            "--on-fail keep shows its change."
-        )
+        shown = "after" if outcome.rejected is not None else "before"
+        ending = f"The run stopped here. The sections below show the model {shown} this pass."
     else:
         ending = "Its change was kept." if step.kept else "The run went on without its change."
     heading = join(f"Pass {step.number} {step.verdict}: ", name(step.text))

@@ -111,9 +111,9 @@ def _compare(
 
     if not check:
         return Comparison("Numbers were not compared, as asked.")
-    if not any(step.kept for step in outcome.steps):
+    if outcome.rejected is None and not any(step.kept for step in outcome.steps):
         return Comparison("No change was kept: the model is the original.")
-    return compare_models(model, outcome.model, feeds, shapes)
+    return compare_models(model, outcome.rejected or outcome.model, feeds, shapes)
 
 
 def _about(model: str, command: str) -> dict[str, Any]:

@@ -94,7 +94,9 @@ class TestJson:
         assert [step["verdict"] for step in report["steps"]] == ["passed", "failed"]
         assert report["steps"][0]["operators_before"]["Identity"] == 1
         assert "Identity" not in report["steps"][0]["operators_after"]
-        assert [t["difference"]["same_bits"] for t in report["comparison"]["tensors"]] == [True] * 3
+        # The comparison shows what the stopped pass made.
+        assert not any(t["difference"]["same_bits"] for t in report["comparison"]["tensors"])
+        assert report["comparison"]["tensors"]
 
     def test_keeps_hostile_names_whole(
         self,
