@@ -217,12 +217,21 @@ def test_keep_of_a_changed_interface_makes_it_the_new_baseline(lab: Lab, plant: 
     assert "output 'z'" in outcome.steps[1].reason
 
 
-def test_keep_does_not_keep_what_crashed(lab: Lab, plant: Planter) -> None:
-    def half_done(model: ir.Model) -> None:
-        scale("w", 2)(model)
-        raise RuntimeError
+def scale_and_raise(model: ir.Model) -> None:
+    scale("w", 2)(model)
+    raise RuntimeError
 
-    outcome = optimize(lab.model(SCALED), plant(half_done), on_fail="keep")
+
+def scale_and_break(model: ir.Model) -> None:
+    scale("w", 2)(model)
+    model.graph[0].outputs[0].name = None
+
+
+@pytest.mark.parametrize("edit", [scale_and_raise, scale_and_break])
+def test_keep_does_not_keep_what_crashed(
+    lab: Lab, plant: Planter, edit: Callable[[ir.Model], None]
+) -> None:
+    outcome = optimize(lab.model(SCALED), plant(edit), on_fail="keep")
     assert verdicts(outcome) == ["crashed"]
     assert not outcome.steps[0].kept
     np.testing.assert_array_equal(constant(outcome.model, "w"), constant(lab.model(SCALED), "w"))

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 
 from onnx_passes.core import model_io
@@ -64,6 +65,23 @@ def test_takes_paths_protos_and_models_with_external_data(
         np.testing.assert_array_equal(outputs["y"], weight * 2)
     assert isinstance(given[-1], ir.Model)
     assert isinstance(given[-1].graph.initializers["w"].const_value, ir.ExternalTensor)
+
+
+def test_sessions_have_one_thread_and_no_graph_optimisation(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, object, object]] = []
+    session = ort.InferenceSession
+
+    def create(source: object, options: Any, providers: object) -> object:  # noqa: ANN401
+        threads = (options.intra_op_num_threads, options.inter_op_num_threads)
+        seen.append((*threads, options.graph_optimization_level, providers))
+        return session(source, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", create)
+    Runner(lab.model(TEXT)).again(lab.model(TEXT))
+    level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert seen == [(1, 1, level, ["CPUExecutionProvider"])] * 2
 
 
 def test_two_runs_are_bit_equal(lab: Lab) -> None:
