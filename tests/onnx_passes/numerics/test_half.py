@@ -206,6 +206,25 @@ class TestStructure:
         assert list(proto.graph.input) == list(original.graph.input)
         assert list(proto.graph.output) == list(original.graph.output)
 
+    def test_each_tensor_is_rounded_once(self) -> None:
+        model = _model(
+            "g (float[4] x) => (float[4] y) { a = Add(x, x) b = Mul(a, x) y = Sub(b, a) }"
+        )
+        half = emulate_half(model)
+        rounded = ("x", "a", "b", "y")
+        assert [node.op_type for node in half.graph].count("Cast") == 2 * len(rounded)
+
+    def test_what_shape_inference_learns_does_not_change_the_interface(self) -> None:
+        model = _model("g (float[N, 4] x) => (float[N, M] y) { a = Relu(x) y = Neg(a) }")
+        half = emulate_half(model)
+        assert list(ir.to_proto(half).graph.output) == list(ir.to_proto(model).graph.output)
+
+    def test_random_numbers_are_not_taken_for_constants(self) -> None:
+        model = _model("g () => (float[4] y) { r = RandomNormalLike(k) y = Neg(r) }", k=[0] * 4)
+        model = watch.expose(emulate_half(model), ["r"])
+        out = runner.run_model(model, {})
+        assert same_bits(out["r"], round_to_half(out["r"]))
+
     def test_integers_booleans_and_float64_are_untouched(self) -> None:
         model = _model(
             "g (int64[3] i, double[3] d) => (int64[3] j, double[3] e, bool[3] b)"

@@ -120,6 +120,10 @@ class TestSearch:
         assert "calm" in plan.nodes
         assert len(plan.nodes) > 1
 
+    def test_without_thinning_it_is_the_shortest_head_of_the_ranking(self, model: ir.Model) -> None:
+        plan = search(model, [X], 0.01, settings=Settings(max_tries=0))
+        assert plan.nodes == tuple(one.node for one in plan.ranking[:3])
+
     def test_an_overflow_is_found_like_any_other_error(self) -> None:
         model = ir.from_onnx_text(
             """<ir_version: 8, opset_import: ["": 16]> g (float[2] x) => (float[2] y)

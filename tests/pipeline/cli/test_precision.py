@@ -61,14 +61,18 @@ def model(tmp_path: Path) -> Path:
     return _save(tmp_path / "detour.onnx", DETOUR)
 
 
-@pytest.fixture
-def reader(tmp_path: Path) -> Path:
-    """A model that reads "a" off a bright picture and nothing off a dark one."""
+def _reader(path: Path, text: str = READER) -> Path:
+    """Write a model that reads "a" off a bright picture and nothing off a dark one."""
     letters = np.zeros((1, 25, 37), np.float32)
     letters[0, 0, 11] = 1
     letters[0, 1:, 0] = 1
     letters[0, 0, 0] = 1e-3
-    return _save(tmp_path / "reader.onnx", READER, letters=letters)
+    return _save(path, text, letters=letters)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Path:
+    return _reader(tmp_path / "reader.onnx")
 
 
 @pytest.fixture
@@ -180,6 +184,24 @@ class TestAccuracyBudget:
         assert document["loss"] == 0
         assert sorted(row["node"] for row in document["nodes"]) == ["back", "far"]
         assert document["unit"] == "acc"
+
+    def test_an_overflow_counts_as_losing_everything(
+        self, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reader = _reader(tmp_path / "loud.onnx", READER.replace("{10}", "{100000}"))
+        budget = ("--budget", "acc=0.5")
+        assert cli("precision", reader, "--data", data, *budget, "--json") == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["loss_before"] == "inf"
+        assert document["loss"] < 0.5
+        assert {"level", "column", "y"} <= {row["node"] for row in document["nodes"]}
+
+    def test_a_fixed_batch_is_filled_with_the_images_there_are(
+        self, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        reader = _reader(tmp_path / "four.onnx", READER.replace("[N,", "[5,"))
+        assert cli("precision", reader, "--data", data, "--budget", "0.01", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["loss"] <= 0.01
 
     def test_an_accuracy_that_cannot_fall_is_refused(
         self, reader: Path, data: Path, capsys: pytest.CaptureFixture[str]
