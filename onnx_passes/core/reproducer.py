@@ -68,7 +68,7 @@ def write_reproducer(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         msg = f"cannot write the reproducer to {folder}: it exists and is not an empty folder"
         raise UsageError(msg)
-    from onnx_passes.numerics.feeds import save as save_feeds
+    from onnx_passes.numerics.feed_files import save as save_feeds
 
     model, feeds = _smallest(culprit, settings)
     command = _command(culprit, feeds, plugins)

@@ -1,4 +1,4 @@
-"""Feeds for a check: read from files, or generated from what the model declares.
+"""Feeds for a check: given ones are validated, others generated from what the model declares.
 
 A generated feed depends only on the model's declared inputs, the seed and the given shapes, so a
 run can be repeated from what it prints.
@@ -6,8 +6,6 @@ run can be repeated from what it prints.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,6 @@ from onnx_passes.core.contract import UsageError
 from onnx_passes.numerics.ranges import integer_range
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -104,33 +101,6 @@ def has_symbols(model: ir.Model) -> bool:
         value.shape is not None and not all(isinstance(dim, int) for dim in value.shape)
         for value in graph_inputs(model)
     )
-
-
-def load(path: Path) -> Arrays:
-    """Read feeds from a ``.npz`` file, or from a folder of ``<input name>.npy`` files.
-
-    Raises:
-        UsageError: If the path is neither, is broken, or holds nothing.
-    """
-    if path.is_dir():
-        arrays = {file.stem: _read_npy(file) for file in sorted(path.glob("*.npy"))}
-    elif path.suffix == ".npz" and path.is_file():
-        arrays = _read_npz(path)
-    else:
-        msg = f"feeds {path} is neither a .npz file nor a folder of .npy files"
-        raise UsageError(msg)
-    if not arrays:
-        msg = f"feeds {path} holds no array; expected one per graph input, by name"
-        raise UsageError(msg)
-    return arrays
-
-
-def save(path: Path, feeds: Mapping[str, Array]) -> None:
-    """Write feeds as a ``.npz`` file; unlike ``numpy.savez`` for any input name."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in feeds.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def validate(model: ir.Model, feeds: Mapping[str, Any]) -> Arrays:
@@ -263,24 +233,6 @@ def _image(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         below, above = np.take(pixels, low, axis), np.take(pixels, low + 1, axis)
         pixels = below * (1 - share) + above * share
     return np.asarray(pixels)
-
-
-def _read_npz(path: Path) -> Arrays:
-    try:
-        # NpzFile, not np.load: that one also takes a .npy, whatever its name.
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        msg = f"feeds {path} cannot be read as .npz: {str(error).splitlines()[0]}"
-        raise UsageError(msg) from error
-
-
-def _read_npy(path: Path) -> Array:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        msg = f"feed {path} cannot be read as .npy: {str(error).splitlines()[0]}"
-        raise UsageError(msg) from error
 
 
 def _name(value: ir.Value) -> str:

@@ -49,8 +49,9 @@ def bisect(
     from onnx_passes.core.reproducer import write_reproducer
 
     load_plugins(plugins)
-    settings = Settings(feeds=load_feeds(feeds), shapes=dict(shapes))
-    culprit = find(load(model), parse(text), settings)
+    items, loaded = parse(text), load(model)
+    settings = Settings(feeds=load_feeds(feeds, loaded), shapes=dict(shapes))
+    culprit = find(loaded, items, settings)
     written = None
     if culprit is not None and repro is not None:
         files = [Path(plugin) for plugin in plugins]

@@ -67,7 +67,7 @@ def diff(
         from onnx_passes.numerics.half import emulate_half
 
         second = emulate_half(second)
-    oracle = Oracle(first, load_feeds(feeds), dict(shapes))
+    oracle = Oracle(first, load_feeds(feeds, first), dict(shapes))
     if tensors == "shared":
         from pipeline.cli.diff_tensors import diff_tensors
 

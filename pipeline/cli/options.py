@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx_ir as ir
+
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -39,19 +41,20 @@ shape_option = click.option(
 feeds_option = click.option(
     "--feeds",
     metavar="PATH",
-    help="Feeds: a .npz file, or a folder of <input>.npy files. Default: generated.",
+    help="Feeds: a .npz file, a folder of <input>.npy or .bin files, or the folder that "
+    "'eval preprocess' writes. Default: generated.",
 )
 
 
-def load_feeds(path: str | None) -> dict[str, Any] | None:
-    """Read feeds if a path was given."""
+def load_feeds(path: str | None, model: ir.Model) -> dict[str, Any] | None:
+    """Read feeds for ``model`` if a path was given."""
     if path is None:
         return None
     from pathlib import Path
 
-    from onnx_passes.numerics.feeds import load
+    from onnx_passes.numerics.feed_files import load
 
-    return load(Path(path))
+    return load(Path(path), model)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def precision(  # noqa: PLR0913  one parameter an option
     loaded = load(model)
     settings = Settings(keep, marks=not ignore_marks, outputs=outputs, max_tries=tries)
     kept = _kept(loaded, settings, target)
-    given = load_feeds(feeds) if data is None else image_feeds(loaded, Path(data))
+    given = load_feeds(feeds, loaded) if data is None else image_feeds(loaded, Path(data))
     oracle = Oracle(loaded, given, dict(shapes))
     with progress("run in float32") as meter:
         settings = dataclasses.replace(settings, on_progress=_shown(meter))

@@ -84,15 +84,15 @@ def run(  # noqa: PLR0913  one parameter an option
 
     load_plugins(plugins)
     items, defaults = _pass_list(text, recipe)
+    _refuse_bad_target(Path(output))
+    _refuse_bad_report(report)
+    original = load(model)
     settings = Settings(
-        feeds=load_feeds(feeds),
+        feeds=load_feeds(feeds, original),
         shapes={**defaults.get("shapes", {}), **dict(shapes)},
         check=not no_check,
         on_fail=on_fail or defaults.get("on_fail", "stop"),
     )
-    _refuse_bad_target(Path(output))
-    _refuse_bad_report(report)
-    original = load(model)
     outcome = run_passes(original.clone(), items, _with_progress(settings))
     _report(report, outcome, original, settings, Path(model).name)
     half = None

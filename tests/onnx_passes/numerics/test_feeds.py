@@ -10,8 +10,6 @@ from onnx_passes.numerics import feeds
 from onnx_passes.numerics.runner import run_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -191,54 +189,3 @@ def test_refuses_feeds(model: ir.Model, changes: dict[str, Any], message: str) -
 def test_a_missing_feed_is_named(model: ir.Model) -> None:
     with pytest.raises(UsageError, match="lack input 'x'; the model needs x, ids, flags, h"):
         feeds.validate(model, {})
-
-
-def test_reads_an_archive_and_a_folder(tmp_path: Path) -> None:
-    arrays = given()
-    np.savez(tmp_path / "feeds.npz", **arrays)
-    (tmp_path / "folder").mkdir()
-    for name, array in arrays.items():
-        np.save(tmp_path / "folder" / f"{name}.npy", array)
-    for path in (tmp_path / "feeds.npz", tmp_path / "folder"):
-        read = feeds.load(path)
-        assert read.keys() == arrays.keys()
-        assert all(np.array_equal(read[name], array) for name, array in arrays.items())
-
-
-def an_array_by_another_name(path: Path) -> None:
-    np.save(path.with_suffix(".npy"), np.ones(3))
-    path.with_suffix(".npy").rename(path)
-
-
-def a_damaged_member(path: Path) -> None:
-    np.savez_compressed(path, x=np.arange(1000))
-    data = bytearray(path.read_bytes())
-    data[100:140] = b"\xff" * 40
-    path.write_bytes(data)
-
-
-def objects(path: Path) -> None:
-    np.savez(path, x=np.array([{}], object))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        pytest.param(lambda _: None, "is neither a .npz file nor a folder", id="nothing"),
-        pytest.param(lambda p: p.write_bytes(b""), "cannot be read as .npz", id="an empty file"),
-        pytest.param(lambda p: p.write_text("x"), "cannot be read as .npz", id="a text"),
-        pytest.param(an_array_by_another_name, "cannot be read as .npz", id="a .npy file"),
-        pytest.param(a_damaged_member, "cannot be read as .npz", id="a damaged member"),
-        pytest.param(objects, "cannot be read as .npz: Object arrays", id="pickled objects"),
-        pytest.param(np.savez, "holds no array", id="an empty archive"),
-        pytest.param(lambda p: p.mkdir(), "holds no array", id="an empty folder"),
-        pytest.param(
-            lambda p: (p.mkdir(), (p / "x.npy").write_text("x")), "feed .*x.npy cannot", id="a file"
-        ),
-    ],
-)
-def test_refuses_to_read(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
-    path = tmp_path / "feeds.npz"
-    spoil(path)
-    with pytest.raises(UsageError, match=message):
-        feeds.load(path)
