@@ -65,7 +65,7 @@ def _scale_one_weight(model: onnx.ModelProto) -> str:
     tensor = large[len(large) // 2]
     scaled = numpy_helper.to_array(tensor) * np.float32(1.01)
     tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
-    return tensor.name
+    return str(tensor.name)
 
 
 def _polygraphy(a: Path, b: Path) -> Measured:

@@ -1,1 +1,1 @@
-"""Data sets, transforms, decoding and metrics. Knows nothing of onnx_passes, ascend and pipeline."""
+"""Data sets, transforms, decoding, metrics. Knows nothing of onnx_passes, ascend, pipeline."""

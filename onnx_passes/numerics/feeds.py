@@ -15,7 +15,6 @@ from onnx_passes.core.contract import UsageError
 from onnx_passes.numerics.ranges import integer_range
 
 if TYPE_CHECKING:
-
     import onnx_ir as ir
 
     from onnx_passes.numerics.compare import Array

@@ -10,7 +10,6 @@ from onnx_passes.numerics import feeds
 from onnx_passes.numerics.runner import run_model
 
 if TYPE_CHECKING:
-
     import onnx_ir as ir
 
     from tests.onnx_passes.conftest import Lab
