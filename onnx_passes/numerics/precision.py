@@ -6,7 +6,8 @@ kept float32, meets the budget. Thin: leave out what is not needed after all, in
 by one. Ranking runs one session whose nodes can be switched; every set of the other two steps is
 measured on the emulated model itself, so what is returned is verified.
 
-The errors of nodes add up and cancel, so the set is small, not provably the smallest.
+The errors of nodes add up and cancel, so the set is small, not provably the smallest. The budget
+holds on the feeds of the search; other feeds may need more.
 """
 
 from __future__ import annotations

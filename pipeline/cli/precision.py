@@ -82,8 +82,9 @@ def precision(  # noqa: PLR0913  one parameter an option
 ) -> None:
     """Find the nodes that must stay float32 when everything else is stored as float16.
 
-    The names written are those found, those of --keep and those marked in the model: the form of
-    the file that ATC's --keep_dtype takes.
+    The budget holds on the feeds, or for the accuracy on the data, that the search is given: give
+    what the device will see. The names written are those found, those of --keep and those marked
+    in the model, in the form that ATC's --keep_dtype reads.
 
     \b
     Example:
@@ -127,8 +128,14 @@ def _kept(model: ir.Model, settings: Settings, target: str | None) -> list[str]:
     from onnx_passes.core.contract import UsageError, label
     from onnx_passes.numerics.half import half_nodes, kept_nodes, node_key, prepare
 
-    if target is not None and not Path(target).absolute().parent.is_dir():
-        msg = f"cannot write {target}: its folder does not exist; create it first"
+    if target is not None and (Path(target).is_dir() or not Path(target).parent.is_dir()):
+        msg = f"cannot write {target}; give a file name in an existing folder"
+        raise UsageError(msg)
+    if target is not None and model.functions:
+        msg = (
+            f"the model has functions, whose nodes {target} could not name; inline them first "
+            "(onnx.inliner.inline_local_functions)"
+        )
         raise UsageError(msg)
     copy = prepare(model)
     kept = kept_nodes(copy, settings.keep, marks=settings.marks)

@@ -316,16 +316,22 @@ class TestStructure:
         out = runner.run_model(emulate_half(model), feeds)["y"]
         assert same_bits(out, expected.astype(np.float32))
 
-    def test_functions_are_emulated_call_by_call(self) -> None:
+    @pytest.mark.parametrize("marked", ["nothing", "the call", "the body"])
+    def test_functions_are_inlined_with_their_marks(self, marked: str) -> None:
         model = _model(
             "g (float[4] x) => (float[4] y) { far = own.far(x) y = Neg(far) }"
             '<domain: "own", opset_import: ["": 16]> far (x) => (z)'
             "{ k = Constant <value_float = 2048.0> () f = Add(x, k) z = Sub(f, k) }",
             ', "own": 1',
         )
+        (body,) = model.functions.values()
+        nodes = {"nothing": [], "the call": [model.graph[0]], "the body": list(body)}[marked]
+        for node in nodes:
+            node.metadata_props[PRECISION_KEY] = "float32"
         half = emulate_half(model)
         assert not half.functions
-        assert runner.run_model(half, {"x": X})["y"].tolist() == [0, 0, 0, 0]
+        expected = [0, 0, 0, 0] if marked == "nothing" else (-X).tolist()
+        assert runner.run_model(half, {"x": X})["y"].tolist() == expected
 
     def test_types_that_are_missing_are_inferred(self) -> None:
         model = _model(FRACTION, two_k=TWO_K)

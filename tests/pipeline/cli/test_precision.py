@@ -146,6 +146,17 @@ class TestErrorBudget:
         assert "1 nodes have no name (the first: Tanh -> 'calm')" in capsys.readouterr().err
         assert cli("precision", model, "--budget", "0.01") == 0
 
+    def test_functions_are_refused_if_a_file_is_asked_for(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = """<ir_version: 8, opset_import: ["": 16, "own": 1]>
+        g (float[2] x) => (float[2] y) { y = own.twice(x) }
+        <domain: "own", opset_import: ["": 16]> twice (x) => (z) { z = Add(x, x) }"""
+        model = _save(tmp_path / "function.onnx", text)
+        assert cli("precision", model, "--budget", "0.01", "-o", tmp_path / "keep.txt") == 2
+        assert "inline them first" in capsys.readouterr().err
+        assert cli("precision", model, "--budget", "0.01") == 0
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
@@ -160,8 +171,9 @@ class TestErrorBudget:
                 ["--budget", "1", "--keep", "fra"], "did you mean 'far'", id="an unknown node"
             ),
             pytest.param(
-                ["--budget", "1", "-o", "no/such/keep.txt"], "create it first", id="no folder"
+                ["--budget", "1", "-o", "no/such/keep.txt"], "existing folder", id="no folder"
             ),
+            pytest.param(["--budget", "1", "-o", "."], "existing folder", id="a folder as file"),
         ],
     )
     def test_bad_usage_is_one_line_and_exit_2(
