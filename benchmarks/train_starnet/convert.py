@@ -3,8 +3,8 @@
     python -m benchmarks.train_starnet.convert RUN/model.pt starnet_words.npz --probe probe.npz
 
 Weights of convolutions, matrices and LSTMs are stored as float16, vectors (batch norm, biases)
-as float32; the LSTM tensors under their flat names only. The probe holds 64 inputs and what the
-stored weights answer in PyTorch; ``check_paddle.py`` compares the Paddle network with it.
+as float32; the LSTM tensors under their flat names only. The probe holds 64 inputs and what
+PyTorch makes of them with the stored weights; ``check_paddle.py`` compares the Paddle network.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     if options.probe:
         shard = load_shard(options.shard)
         images = as_input(shard.images[:PROBES], shard.widths[:PROBES])
-        np.savez(options.probe, images=images, probabilities=answer(options.weights, images))
+        np.savez(options.probe, **answers(options.weights, images))
 
 
 def halved(value: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.float16]:
@@ -49,12 +49,16 @@ def halved(value: NDArray[np.float32]) -> NDArray[np.float32] | NDArray[np.float
     return value.astype(np.float16) if value.ndim > 1 else value
 
 
-def answer(weights: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities, float32 [N, 25, 37], of a converted file."""
+def answers(weights: Path, images: NDArray[np.float32]) -> dict[str, Any]:
+    """Return what a converted file makes of float32 [N, 3, 32, 100], stage by stage."""
     model = load_arrays(StarNet(), weights).eval()
+    given = torch.from_numpy(np.ascontiguousarray(images))
     with torch.no_grad():
-        logits = model(torch.from_numpy(np.ascontiguousarray(images)))
-    return np.asarray(logits.softmax(2).numpy(), np.float32)
+        points = model.transform.loc_net(given)
+        upright = model.transform(given, points)
+        probabilities = model.read(upright).softmax(2)
+    stages = {"points": points, "upright": upright, "probabilities": probabilities}
+    return {"images": images} | {name: stage.numpy() for name, stage in stages.items()}
 
 
 if __name__ == "__main__":
