@@ -58,8 +58,16 @@ def choose(problem: Problem, form: str, target: str, chunk: int, max_bytes: int)
             reason = f"{reason}; {note}" if reason else note
         elif chunk == 0 or limit < chunk:
             chunk = limit
+    return Choice(form, _in_whole_rows(problem, chunk), reason)
+
+
+def _in_whole_rows(problem: Problem, chunk: int) -> int:
+    """Return a run length near ``chunk`` that spares the final copy; 0 if there is but one run."""
     points = problem.points
-    return Choice(form, 0 if points is None or chunk >= points else chunk, reason)
+    if points is None or chunk >= points:
+        return 0
+    row = max(1, points // (problem.grid_dims[1] or 1))
+    return chunk // row * row if chunk >= row else chunk
 
 
 def _for_cpu(problem: Problem) -> tuple[str, str]:
@@ -86,7 +94,7 @@ def _for_ascend(problem: Problem) -> tuple[str, str]:
 
 def _cached_run(problem: Problem) -> int:
     """Return a run length whose rows fit the cache, or 0 where cutting does not pay."""
-    point = problem.point_bytes
+    point = problem.row_bytes
     if point is None or problem.points is None:
         return 0
     run = max(1, CPU_RUN_BYTES // point, math.ceil(problem.points / CPU_MOST_RUNS))

@@ -20,13 +20,14 @@ from onnx_passes.grid_sample import coordinates, padding
 from onnx_passes.grid_sample.site import integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from onnx_passes.core.emit import Operand
+    from onnx_passes.grid_sample.runs import Runs
     from onnx_passes.grid_sample.site import Site
 
 INDEX = ir.DataType.INT32
-POINTS_AXIS = 2
+OFFSET_POINTS = WEIGHT_POINTS = 2  # the axis of the points in offsets and weights
 FAST_SPATIAL = 2  # ONNX Runtime has its fast path for two axes
 
 
@@ -70,23 +71,19 @@ class Corners:
                     )
         return {corner: partial[corner] for corner in self.all()}
 
-    def pieces(self, lengths: Sequence[int]) -> list[Corners]:
+    def in_runs(self, runs: Runs) -> list[Corners]:
         """Cut into runs of points."""
-        split = self.site.emit.split
-        offsets = _cut(self.offsets, lambda one: split(one, POINTS_AXIS, lengths, "run"))
-        weights = _cut(self.weights, lambda one: split(one, POINTS_AXIS, lengths, "weight_run"))
-        products = {
-            corner: split(one, POINTS_AXIS, lengths, "weight_run")
-            for corner, one in self.products.items()
-        }
+        offsets = [[runs.cut(one, OFFSET_POINTS) for one in axis] for axis in self.offsets]
+        weights = [[runs.cut(one, WEIGHT_POINTS) for one in axis] for axis in self.weights]
+        products = {key: runs.cut(one, WEIGHT_POINTS) for key, one in self.products.items()}
         return [
             dataclasses.replace(
                 self,
-                offsets=offsets[run],
-                weights=weights[run] if weights else [],
-                products={corner: runs[run] for corner, runs in products.items()},
+                offsets=[[parts[run] for parts in axis] for axis in offsets],
+                weights=[[parts[run] for parts in axis] for axis in weights],
+                products={key: parts[run] for key, parts in products.items()},
             )
-            for run in range(len(lengths))
+            for run in range(len(runs.all()))
         ]
 
     def with_slowest(self, change: Callable[[Operand], Operand]) -> Corners:
@@ -94,14 +91,27 @@ class Corners:
         slowest = [change(offset) for offset in self.offsets[-1]]
         return dataclasses.replace(self, offsets=[*self.offsets[:-1], slowest])
 
+    def pattern(self) -> Operand | None:
+        """Return how far each corner lies after the first, int32 [K], where that is known now."""
+        steps = [step for step in self.steps if isinstance(step, np.ndarray)]
+        if not steps or len(steps) < len(self.steps):
+            return None
+        return np.concatenate([self._distance(corner) for corner in self.all()])
+
     def _from_first(self, corner: tuple[int, ...]) -> Operand:
-        emit, first = self.site.emit, self.offsets[0][0]
-        steps: Operand = np.zeros(1, np.int32)
-        for tap, step in zip(corner, self.steps, strict=True):
-            steps = emit.math("Add", steps, emit.math("Mul", step, np.array([tap], np.int32)))
-        if isinstance(steps, np.ndarray) and not steps.any():
+        first, distance = self.offsets[0][0], self._distance(corner)
+        if not any(corner):
             return first
-        return emit.math("Add", first, steps, hint="corner")
+        return self.site.emit.math("Add", first, distance, hint="corner")
+
+    def _distance(self, corner: tuple[int, ...]) -> Operand:
+        emit = self.site.emit
+        total: Operand = np.zeros(1, np.int32)
+        for tap, step in zip(corner, self.steps, strict=True):
+            if tap:
+                moved = emit.math("Mul", step, np.array([tap], np.int32), hint="taps")
+                total = moved if _is_zero(total) else emit.math("Add", total, moved, hint="taps")
+        return total
 
 
 def corners_of(site: Site, *, channels_last: bool) -> Corners:
@@ -199,13 +209,8 @@ def _products(site: Site, weights: list[list[Operand]]) -> dict[tuple[int, ...],
     }
 
 
-def _cut(
-    operands: list[list[Operand]], split: Callable[[Operand], list[Operand]]
-) -> list[list[list[Operand]]]:
-    """Split every operand of a nested list, and return one nested list for each part."""
-    parts = [[split(operand) for operand in row] for row in operands]
-    count = len(parts[0][0]) if parts else 0
-    return [[[cell[run] for cell in row] for row in parts] for run in range(count)]
+def _is_zero(distance: Operand) -> bool:
+    return isinstance(distance, np.ndarray) and not distance.any()
 
 
 def _is_one(size: Operand) -> bool:

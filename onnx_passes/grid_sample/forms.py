@@ -11,18 +11,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from onnx_passes.grid_sample import padding
 from onnx_passes.grid_sample.corners import INDEX, Corners, corners_of
-from onnx_passes.grid_sample.site import integer
+from onnx_passes.grid_sample.runs import Run, Runs
+from onnx_passes.grid_sample.site import integer, static_dims
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import onnx_ir as ir
 
-    from onnx_passes.core.emit import Operand
+    from onnx_passes.core.emit import Emitter, Operand
     from onnx_passes.grid_sample.site import Site
 
 
@@ -33,18 +32,20 @@ def elements(site: Site) -> ir.Value:
     table = padding.framed(site, wide_pixels(site), 2)
     pixels = site.product(padding.table_extents(site), "picture_pixels")
     flat = emit.reshape(table, [site.batch, site.channels, pixels], hint="flat")
+    runs = Runs.of(site, by_picture=False)
 
-    def total(run: Corners, length: Operand) -> Operand:
-        sizes = [site.batch, site.channels, length]
+    def total(corners: Corners, run: Run) -> Operand:
+        sizes = [run.batch, site.channels, run.length]
         dims = static_dims(sizes)
         return blend(
-            run.with_slowest(functools.partial(_spread, site, sizes)),
+            corners.with_slowest(functools.partial(_spread, site, sizes)),
             lambda index: emit.op(
                 "GatherElements", flat, index, hint="pixel", dtype=dtype, dims=dims, axis=2
             ),
+            lambda term: emit.reshape(term, runs.shape(run), hint="term"),
         )
 
-    return finish(site, emit.concat(_each_run(corners, total), 2, "runs"))
+    return finish(runs, list(map(total, corners.in_runs(runs), runs.all())))
 
 
 def rows(site: Site) -> ir.Value:
@@ -52,45 +53,74 @@ def rows(site: Site) -> ir.Value:
     emit, dtype = site.emit, site.problem.compute
     corners = corners_of(site, channels_last=True)
     table = rows_table(site)
+    runs = Runs.of(site, by_picture=True)
 
-    def total(run: Corners, length: Operand) -> Operand:
-        dims = static_dims([site.batch, integer(1), length, site.channels])
+    def total(corners: Corners, run: Run) -> Operand:
+        dims = static_dims([run.batch, integer(1), run.length, site.channels])
         last = blend(
-            run,
+            corners,
             lambda index: emit.op(
                 "Gather", table, index, hint="pixel", dtype=dtype, dims=dims, axis=0
             ),
+            lambda term: term,
         )
-        first = emit.transpose(emit.value(last), [0, 1, 3, 2], hint="channels_first")
-        # Another shape, so that ONNX Runtime cannot merge the small transposes into a large one.
-        return emit.reshape(first, [site.batch, site.channels, length], hint="run")
+        return channels_first(runs, run, last)
 
-    return finish(site, emit.concat(_each_run(corners, total), 2, "runs"))
+    return finish(runs, list(map(total, corners.in_runs(runs), runs.all())))
 
 
-def blend(corners: Corners, fetch: Callable[[Operand], Operand]) -> Operand:
-    """Fetch the pixel of every corner and return the weighted sum, in ONNX Runtime's order."""
+def blend(
+    corners: Corners,
+    fetch: Callable[[Operand], Operand],
+    settle: Callable[[Operand], Operand],
+) -> Operand:
+    """Fetch the pixel of every corner and return the weighted sum, in ONNX Runtime's order.
+
+    Args:
+        corners: Index and weight of every corner.
+        fetch: Emits the pixels at an index.
+        settle: Gives the terms of the last sum the shape of the result.
+    """
     emit = corners.site.emit
     pixels = {corner: fetch(index) for corner, index in corners.indices().items()}
-    add = functools.partial(emit.math, "Add", hint="sum")
     if corners.products:
-        weighted = [
-            emit.math("Mul", weight, pixels[corner], hint="weighted")
+        terms = [
+            settle(emit.math("Mul", weight, pixels[corner], hint="weighted"))
             for corner, weight in corners.products.items()
         ]
-        return functools.reduce(add, weighted)
-    for weights in corners.weights:  # the first axis innermost
+        return _sum(emit, terms)
+    for axis, weights in enumerate(corners.weights):  # the first axis innermost
         outer: dict[tuple[int, ...], list[Operand]] = {}
         for corner, pixel in pixels.items():
             term = emit.math("Mul", weights[corner[0]], pixel, hint="weighted")
-            outer.setdefault(corner[1:], []).append(term)
-        pixels = {corner: functools.reduce(add, terms) for corner, terms in outer.items()}
-    return next(iter(pixels.values()))
+            last = axis + 1 == len(corners.weights)
+            outer.setdefault(corner[1:], []).append(settle(term) if last else term)
+        pixels = {corner: _sum(emit, terms) for corner, terms in outer.items()}
+    (result,) = pixels.values()
+    return result if corners.weights else settle(result)
 
 
-def static_dims(sizes: list[Operand]) -> list[int | None]:
-    """Return sizes as static extents, None where dynamic."""
-    return [int(size.item()) if isinstance(size, np.ndarray) else None for size in sizes]
+def channels_first(runs: Runs, run: Run, rows: Operand) -> Operand:
+    """Turn a run of rows [N, 1, P, C] into the shape of its result.
+
+    The last node of a model must not be a Reshape, which would be a copy there: one run ends in a
+    Transpose. Of several, each ends in a Reshape, so that ONNX Runtime cannot merge their small
+    transposes into a large one behind the Concat.
+    """
+    site, emit = runs.site, runs.site.emit
+    if runs.single:
+        shape = [run.batch, *site.outputs, site.channels]
+        axes = range(1, site.problem.spatial + 1)
+        picture = emit.value(emit.reshape(rows, shape, hint="picture"))
+        return emit.transpose(picture, [0, len(axes) + 1, *axes], hint="y")
+    first = emit.transpose(emit.value(rows), [0, 1, 3, 2], hint="channels_first")
+    return emit.reshape(first, runs.shape(run), hint="run")
+
+
+def finish(runs: Runs, parts: list[Operand]) -> ir.Value:
+    """Join the runs, and give them the type of y."""
+    site = runs.site
+    return site.emit.value(site.emit.cast(runs.join(parts), site.problem.x_dtype, hint="narrow"))
 
 
 def wide_pixels(site: Site) -> ir.Value:
@@ -114,30 +144,6 @@ def _spread(site: Site, sizes: list[Operand], offset: Operand) -> Operand:
     return site.emit.op("Expand", offset, shape, hint="each_channel", dtype=INDEX, dims=dims)
 
 
-def run_lengths(site: Site) -> list[Operand]:
-    """Return the lengths of the runs of points that are treated at a time."""
-    points, chunk = site.points, site.options.chunk
-    if not chunk or not isinstance(points, np.ndarray) or points.item() <= chunk:
-        return [points]
-    starts = range(0, points.item(), chunk)
-    return [integer(min(chunk, points.item() - start)) for start in starts]
-
-
-def _each_run(corners: Corners, total: Callable[[Corners, Operand], Operand]) -> list[Operand]:
-    """Cut the points into runs and return the total of each."""
-    lengths = run_lengths(corners.site)
-    if len(lengths) == 1:
-        return [total(corners, lengths[0])]
-    sizes = [size for size in static_dims(lengths) if size is not None]
-    runs = corners.pieces(sizes)
-    return [total(run, length) for run, length in zip(runs, lengths, strict=True)]
-
-
-def finish(site: Site, total: Operand) -> ir.Value:
-    """Give the sum [N, C, P] the type and the shape of y; the last node is always a Reshape."""
-    emit = site.emit
-    value = emit.value(emit.cast(total, site.problem.x_dtype, hint="narrow"))
-    sizes = [site.batch, site.channels, *site.outputs]
-    return emit.op(
-        "Reshape", value, emit.stack(sizes), hint="y", dtype=value.dtype, dims=static_dims(sizes)
-    )
+def _sum(emit: Emitter, terms: list[Operand]) -> Operand:
+    """Add from left to right."""
+    return functools.reduce(functools.partial(emit.math, "Add", hint="sum"), terms)

@@ -15,15 +15,9 @@ import numpy as np
 
 from onnx_passes.grid_sample import coordinates, padding
 from onnx_passes.grid_sample.corners import Corners, corners_of
-from onnx_passes.grid_sample.forms import (
-    finish,
-    rows,
-    rows_table,
-    run_lengths,
-    static_dims,
-    wide_pixels,
-)
-from onnx_passes.grid_sample.site import integer
+from onnx_passes.grid_sample.forms import channels_first, finish, rows, rows_table, wide_pixels
+from onnx_passes.grid_sample.runs import Runs
+from onnx_passes.grid_sample.site import integer, static_dims
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -41,19 +35,19 @@ def packed(site: Site) -> ir.Value:
     emit, dtype = site.emit, site.problem.compute
     corners = corners_of(site, channels_last=True)
     table, count = rows_table(site), integer(len(corners.all()))
-    lengths = run_lengths(site)
-    indices = _runs(site, _packed_index(corners), 1, "index_run")
-    weights = _runs(site, _packed_weight(corners), 2, "weight_run")
+    runs = Runs.of(site, by_picture=True)
+    indices = runs.cut(_packed_index(corners), 1)
+    weights = runs.cut(_packed_weight(corners), 2)
     parts = []
-    for index, weight, length in zip(indices, weights, lengths, strict=True):
-        dims = static_dims([site.batch, length, count, site.channels])
+    for index, weight, run in zip(indices, weights, runs.all(), strict=True):
+        dims = static_dims([run.batch, run.length, count, site.channels])
         pixels = emit.op("Gather", table, index, hint="pixels", dtype=dtype, dims=dims, axis=0)
-        row = emit.reshape(weight, [site.batch, length, integer(1), count], hint="weight_row")
+        row = emit.reshape(weight, [run.batch, run.length, integer(1), count], hint="weight_row")
         dims[2] = 1
         total = emit.op("MatMul", row, pixels, hint="weighted_sum", dims=dims)
-        first = emit.transpose(total, [0, 2, 3, 1], hint="channels_first")
-        parts.append(emit.reshape(first, [site.batch, site.channels, length], hint="run"))
-    return finish(site, emit.concat(parts, 2, "runs"))
+        row_of_each = emit.reshape(total, [run.batch, integer(1), run.length, site.channels])
+        parts.append(channels_first(runs, run, row_of_each))
+    return finish(runs, parts)
 
 
 def tent(site: Site) -> ir.Value:
@@ -73,7 +67,8 @@ def tent(site: Site) -> ir.Value:
         weights = emit.reshape(hat, one_row, hint="hat")
         weighted = emit.op("Mul", values, weights, hint="weighted", dims=static_dims(cube))
         total = emit.reduce_sum(weighted, 2, hint="weighted_sum")
-    return finish(site, total)
+    result = emit.reshape(total, [site.batch, site.channels, *site.outputs], hint="picture")
+    return emit.value(emit.cast(result, site.problem.x_dtype, hint="narrow"))
 
 
 def _hats(site: Site) -> list[Operand]:
@@ -111,7 +106,10 @@ def _packed_index(corners: Corners) -> Operand:
     site = corners.site
     sizes = [site.batch, site.points, integer(1)]
     reshape = site.emit.reshape
-    each = [reshape(index, sizes, hint="corner_row") for index in corners.indices().values()]
+    if (pattern := corners.pattern()) is not None:
+        first = reshape(corners.offsets[0][0], sizes, hint="corner_rows")
+        return site.emit.math("Add", first, pattern, hint="corners")
+    each = [reshape(index, sizes, hint="corner_rows") for index in corners.indices().values()]
     return site.emit.concat(each, 2, "corners")
 
 
@@ -125,8 +123,3 @@ def _packed_weight(corners: Corners) -> Operand:
             weight = emit.math("Mul", weight, corners.weights[axis][corner[axis]], hint="weight")
         each.append(weight)
     return emit.concat(each, 3, "weights")
-
-
-def _runs(site: Site, whole: Operand, axis: int, hint: str) -> list[Operand]:
-    sizes = [size for size in static_dims(run_lengths(site)) if size is not None]
-    return site.emit.split(whole, axis, sizes, hint) if len(sizes) > 1 else [whole]

@@ -81,6 +81,11 @@ class Problem:
         return _product((*self.x_dims[:2], self.compute.itemsize))
 
     @property
+    def row_bytes(self) -> int | None:
+        """Bytes of one point of one picture with all channels."""
+        return _product((self.x_dims[1], self.compute.itemsize))
+
+    @property
     def table_bytes(self) -> int | None:
         """Bytes of x in the type of the sums."""
         return _product((*self.x_dims, self.compute.itemsize))

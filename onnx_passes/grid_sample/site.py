@@ -82,3 +82,8 @@ class Site:
 def integer(value: int) -> Operand:
     """Return an extent known now."""
     return np.array([value], np.int64)
+
+
+def static_dims(sizes: list[Operand]) -> list[int | None]:
+    """Return sizes as static extents, None where dynamic."""
+    return [int(size.item()) if isinstance(size, np.ndarray) else None for size in sizes]
