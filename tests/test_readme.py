@@ -32,7 +32,7 @@ def test_the_commands_run_in_order(starnet_onnx: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(starnet_onnx.read_bytes())
     script = Path(sys.executable).with_name("onnx-passes")
     for line in commands():
-        arguments = shlex.split(line)[1:]
+        arguments = shlex.split(line, comments=True)[1:]
         done = subprocess.run(
             [str(script), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
         )
