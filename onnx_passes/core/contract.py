@@ -71,8 +71,11 @@ class Note:
     text: str
 
 
-class RewriteLimitReached(Exception):  # noqa: N818  control flow, not an error
-    """A pass made as many rewrites as :func:`at_most` allows; ``rewritten`` holds them."""
+class RewriteLimitReached(BaseException):
+    """A pass made as many rewrites as :func:`at_most` allows; ``rewritten`` holds them.
+
+    No ``Exception``: a pass that tries one node after the other must not catch it.
+    """
 
     def __init__(self, rewritten: list[Note]) -> None:
         """Keep the notes of the rewrites that were made."""
@@ -80,18 +83,31 @@ class RewriteLimitReached(Exception):  # noqa: N818  control flow, not an error
         self.rewritten = rewritten
 
 
-_limit: contextvars.ContextVar[int | None] = contextvars.ContextVar("rewrite limit", default=None)
+@dataclasses.dataclass
+class _Limit:
+    rewrites: int | None
+    made: list[Note]
+
+
+_limit: contextvars.ContextVar[_Limit | None] = contextvars.ContextVar(
+    "rewrite limit", default=None
+)
 
 
 @contextlib.contextmanager
-def at_most(rewrites: int | None) -> Iterator[None]:
+def at_most(rewrites: int | None) -> Iterator[list[Note]]:
     """Within the block, stop a pass after that many rewrites (None: do not).
 
-    The pass is left by :class:`RewriteLimitReached`; its edits so far stay in the model.
+    The pass is left by :class:`RewriteLimitReached`; its edits so far stay in the model. A rewrite
+    is noted after its edit, so that 0 stops after the first one too.
+
+    Yields:
+        The rewrites noted in the block so far; a pass that crashed has left them there.
     """
-    token = _limit.set(rewrites)
+    limit = _Limit(rewrites, [])
+    token = _limit.set(limit)
     try:
-        yield
+        yield limit.made
     finally:
         _limit.reset(token)
 
@@ -102,7 +118,10 @@ class _Rewrites(list[Note]):
     def append(self, note: Note) -> None:
         super().append(note)
         limit = _limit.get()
-        if limit is not None and len(self) >= limit:
+        if limit is None:
+            return
+        limit.made.append(note)
+        if limit.rewrites is not None and len(self) >= limit.rewrites:
             raise RewriteLimitReached(list(self))
 
 
