@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_passes.core.contract import ModelError
-from onnx_passes.numerics.runner import Runner
+from onnx_passes.numerics.runner import ReferenceRunner, Runner
 from onnx_passes.numerics.weights_apart import can_travel_apart, declared
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-    from onnx_passes.numerics.runner import Arrays
+    from onnx_passes.numerics.runner import AnyRunner, Arrays
 
 
 class Stream:
@@ -32,11 +32,20 @@ class Stream:
         model: Never changed.
         feeds: Arrays by input name.
         wanted: The tensors that :meth:`compute` will be asked for, each once.
+        kind: What runs the pieces: onnxruntime, or the reference evaluator for a model that
+            onnxruntime lacks a kernel for.
     """
 
-    def __init__(self, model: ir.Model, feeds: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        feeds: Mapping[str, Any],
+        wanted: Iterable[str],
+        kind: type[AnyRunner] = Runner,
+    ) -> None:
         """Index the main graph once; nothing is run yet."""
         self._model = model
+        self._kind = kind
         self._wanted = set(wanted)
         self._nodes = list(model.graph)
         self._reads = [list(dict.fromkeys(reads(node))) for node in self._nodes]
@@ -46,8 +55,10 @@ class Stream:
             for value in node.outputs
             if value.name
         }
-        self._readers = Counter(name for reads in self._reads for name in reads)
         self._waiting = [True] * len(self._nodes)
+        # Nodes that nothing wanted needs never run: what they read is not held for them.
+        needed = self._piece(self._wanted)
+        self._readers = Counter(name for index in needed for name in self._reads[index])
         self._alive: dict[str, Any] = dict(feeds)
 
     def node_of(self, name: str) -> ir.Node:
@@ -58,15 +69,11 @@ class Stream:
         """Run the nodes that ``names`` need and that have not run; return those tensors.
 
         Raises:
-            ModelError: If onnxruntime cannot run the piece.
+            ModelError: If the piece cannot be run, or reads an input that has no feed.
         """
         piece = self._piece(names)
         if piece:
-            outputs = self._outputs(piece)
-            proto, weights = self._proto(piece, outputs)
-            runner = Runner(proto.SerializeToString(), constants=weights)
-            made = runner.run(self._alive)
-            self._alive.update(made)
+            self._alive.update(self._runner(piece).run(self._alive))
             self._retire(piece)
         asked = {name: self._alive[name] for name in names}
         self._wanted.difference_update(names)
@@ -108,16 +115,29 @@ class Stream:
         if self._readers[name] == 0 and name not in self._wanted:
             self._alive.pop(name, None)
 
-    def _proto(self, piece: list[int], outputs: Sequence[str]) -> tuple[onnx.ModelProto, Arrays]:
-        """Return the nodes of ``piece`` as a model of their own, and its large weights."""
+    def _runner(self, piece: list[int]) -> AnyRunner:
+        """Return the nodes of ``piece`` as a model of their own, ready to run."""
+        reads = dict.fromkeys(name for index in piece for name in self._reads[index])
+        constants = self._model.graph.initializers
+        tensors = {name: _tensor(constants[name]) for name in reads if name in constants}
+        if self._kind is ReferenceRunner:
+            return ReferenceRunner(self._proto(piece, list(reads), tensors, {}))
+        weights = {name: t.numpy() for name, t in tensors.items() if can_travel_apart(t)}
+        proto = self._proto(piece, list(reads), tensors, weights)
+        return Runner(proto.SerializeToString(), constants=weights)
+
+    def _proto(
+        self,
+        piece: list[int],
+        reads: list[str],
+        tensors: Mapping[str, ir.TensorProtocol],
+        weights: Arrays,
+    ) -> onnx.ModelProto:
+        """Return the model of ``piece``; it declares ``weights`` and holds the other tensors."""
         import onnx
         import onnx_ir as ir
 
         inside = {value.name for index in piece for value in self._nodes[index].outputs}
-        reads = list(dict.fromkeys(name for index in piece for name in self._reads[index]))
-        constants = self._model.graph.initializers
-        tensors = {name: _tensor(constants[name]) for name in reads if name in constants}
-        weights = {n: t.numpy() for n, t in tensors.items() if can_travel_apart(t)}
         graph = onnx.GraphProto(
             name="piece",
             node=[ir.serde.serialize_node(self._nodes[index]) for index in piece],
@@ -126,11 +146,11 @@ class Stream:
                 for name, tensor in tensors.items()
             ],
             input=[
-                _declared(name, self._alive[name])
+                _declared(name, self._held(name))
                 for name in reads
-                if name not in inside and name not in constants
+                if name not in inside and name not in tensors
             ],
-            output=[onnx.ValueInfoProto(name=name) for name in outputs],
+            output=[onnx.ValueInfoProto(name=name) for name in self._outputs(piece)],
         )
         functions = [
             ir.serde.serialize_function(function) for function in self._model.functions.values()
@@ -139,10 +159,15 @@ class Stream:
             onnx.helper.make_opsetid(domain, version)
             for domain, version in self._model.opset_imports.items()
         ]
-        proto = onnx.ModelProto(
+        return onnx.ModelProto(
             ir_version=self._model.ir_version, graph=graph, functions=functions, opset_import=opsets
         )
-        return proto, weights
+
+    def _held(self, name: str) -> Any:  # noqa: ANN401  an array or a list of arrays
+        if name not in self._alive:
+            msg = f"no feed for input {name!r}; the feeds are those of the first model"
+            raise ModelError(msg)
+        return self._alive[name]
 
 
 def reads(node: ir.Node) -> Iterator[str]:
