@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from onnx_passes.core.contract import UsageError
 from pipeline.cli.console import emit_json, out, progress
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Tensors in the table; --json has all.
 MAX_ROWS = 12
 PLOT_COLUMNS = 64
+# Width of the labels at its left, as "1e-07 |".
+PLOT_MARGIN = 7
 # Relative errors drawn, as powers of ten: below is float32's eps, above is another tensor.
 PLOT_DECADES = range(0, -8, -1)
 
@@ -33,10 +36,14 @@ def diff_tensors(
 
     total = len(shared_names(a, b))
     found: list[TensorDifference] = []
+    feeds, kind = oracle.feeds[0], type(oracle.runner)
     with progress("tensors", total) as meter:
-        for tensor in compare_tensors(a, b, oracle.feeds[0], noise=tolerance != "exact"):
+        for tensor in compare_tensors(a, b, feeds, noise=tolerance != "exact", kind=kind):
             found.append(tensor)
             meter.update(len(found), total)
+    if not found:
+        msg = "the two models share no tensor but sequences; compare their outputs instead"
+        raise UsageError(msg)
     first = first_wrong(found, b)
     if as_json:
         _emit(found, first)
@@ -83,7 +90,7 @@ def _show(found: list[TensorDifference], first: TensorDifference | None, feeds: 
 
 def _plot(found: list[TensorDifference]) -> str:
     """Draw the greatest relative error along the graph, one column per slice of tensors."""
-    columns = min(PLOT_COLUMNS, len(found))
+    columns = max(1, min(PLOT_COLUMNS, out.width - PLOT_MARGIN, len(found)))
     worst = [0.0] * columns
     for place, tensor in enumerate(found):
         column = place * columns // len(found)
@@ -92,7 +99,7 @@ def _plot(found: list[TensorDifference]) -> str:
     for power in PLOT_DECADES:
         marks = "".join("#" if value >= 10.0**power else " " for value in worst)
         lines.append(f"1e{power:+03d} |{marks}".rstrip())
-    return "\n".join([*lines, "     +" + "-" * columns])
+    return "\n".join([*lines, "+".rjust(PLOT_MARGIN) + "-" * columns])
 
 
 def _emit(found: list[TensorDifference], first: TensorDifference | None) -> None:
