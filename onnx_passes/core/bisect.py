@@ -9,13 +9,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from onnx_passes.core.contract import ModelError, Note, Pass, UsageError, label
+from onnx_passes.core.contract import ModelError, Note, Pass, UsageError, at_most, label
 from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import Baseline
 from onnx_passes.core.manager import Settings, run_passes
+from onnx_passes.core.model_io import clone
 from onnx_passes.core.passlist import Repeat, pass_text
 from onnx_passes.numerics.check import Claim, check_model
 from onnx_passes.numerics.oracle import Oracle
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from onnx_passes.core.outcome import Step
+    from onnx_passes.core.outcome import Outcome, Step
     from onnx_passes.core.passlist import Item
+    from onnx_passes.numerics.runner import Arrays
     from onnx_passes.numerics.tensors import TensorDifference
 
 
@@ -53,12 +56,16 @@ class Culprit:
     Attributes:
         item: The pass.
         step: Its record.
-        rewrite: The first wrong rewrite; None if the pass makes its edits at once or notes none.
+        rewrite: The first wrong rewrite, or the last one before the pass raised; None if the pass
+            makes its edits at once or notes none.
         tensor: The first tensor that goes wrong; None if there is nothing to compare.
         node: The label of the node that makes it in the rewritten model; empty without a tensor.
         compared: How many tensors were compared.
+        feeds: What they were computed from; None without a tensor.
         before: The model before the wrong rewrite.
         after: The model after it; None if the pass crashed.
+        items: What fails on ``model``: the pass, or the whole list if the pass alone is innocent.
+        model: The model before the pass, or before the list.
     """
 
     item: Pass
@@ -67,17 +74,24 @@ class Culprit:
     tensor: TensorDifference | None
     node: str
     compared: int
+    feeds: Arrays | None
     before: ir.Model
     after: ir.Model | None
+    items: tuple[Item, ...]
+    model: ir.Model
 
     def paragraph(self) -> str:
         """Return what a person needs to act, in a few sentences."""
         sentences = [f"Pass {self.step.text!r} (step {self.step.number}) {self.step.verdict}."]
+        if self.items != (self.item,):
+            sentences.append("It is within bounds alone, and beyond them after the passes before.")
         if (rewrite := self.rewrite) is not None:
             which = f"Its rewrite {rewrite.number} of {rewrite.total} is the first wrong one"
+            if not self.step.rewritten:
+                which = f"Its last rewrite before that was number {rewrite.number}"
             sentences.append(f"{which}: {rewrite.note.node}: {rewrite.note.text}.")
         if self.tensor is None:
-            sentences.append(f"{self.step.reason}.")
+            sentences.append(f"{self.step.reason.rstrip('.')}.")
             return " ".join(sentences)
         allowed = self.tensor.allowed.formula if self.tensor.allowed else "bit-equal"
         sentences += [
@@ -106,82 +120,136 @@ def bisect(model: ir.Model, items: Sequence[Item], settings: Settings) -> Culpri
         _refuse_unchecked(outcome.steps)
         return None
     item = next(item for item in _flat(items) if pass_text(item) == step.text)
-    return _examine(item, step, outcome.model, settings)
+    bench = _Bench(item, outcome.model, settings)
+    if outcome.rejected is None:
+        return _examine_crash(bench, step, outcome.model)
+    if bench.breaks(outcome.rejected):
+        return _examine(bench, step, outcome.model, outcome.rejected)
+    # Each pass rounds within bounds, all of them together do not.
+    wrong = bench.first_wrong_tensor(model, outcome.rejected, noise=True)
+    before, after = model, outcome.rejected
+    return Culprit(item, step, None, *wrong, before, after, tuple(items), model)
 
 
-def _examine(item: Pass, step: Step, before: ir.Model, settings: Settings) -> Culprit:
-    """Find rewrite and tensor of the pass that failed on ``before``."""
-    bench = _Bench(item, before, settings)
+def _examine(bench: _Bench, step: Step, model: ir.Model, rejected: ir.Model) -> Culprit:
+    """Find rewrite and tensor of a pass that made ``rejected`` of ``model``."""
+    rewrite, before, after = None, model, rejected
     number = bench.first_wrong_rewrite(len(step.rewritten))
-    rewrite = None
+    if number is not None:
+        rewrite = Rewrite(number, len(step.rewritten), step.rewritten[number - 1])
+        before, after = bench.result(number - 1), bench.result(number)
+    wrong = bench.first_wrong_tensor(before, after, noise=bench.rounds)
+    return Culprit(bench.item, step, rewrite, *wrong, before, after, (bench.item,), model)
+
+
+def _examine_crash(bench: _Bench, step: Step, model: ir.Model) -> Culprit:
+    """Find the rewrite that left a broken graph, or the last one before the pass raised."""
+    rewrite, before = None, model
+    number = bench.first_wrong_rewrite(len(step.rewritten))
     if number is not None:
         rewrite = Rewrite(number, len(step.rewritten), step.rewritten[number - 1])
         before = bench.result(number - 1)
-    if step.verdict == "crashed":
-        return Culprit(item, step, rewrite, None, "", 0, before, None)
-    after = bench.result(number)
-    wrong, compared = bench.first_wrong_tensor(before, after)
-    makers = {value.name: label(node) for node in after.graph for value in node.outputs}
-    node = makers[wrong.name] if wrong is not None else ""
-    return Culprit(item, step, rewrite, wrong, node, compared, before, after)
+    elif made := bench.made_before_raising():
+        rewrite = Rewrite(len(made), len(made), made[-1])
+    item = bench.item
+    return Culprit(item, step, rewrite, None, "", 0, None, before, None, (item,), model)
 
 
 class _Bench:
     """Runs one pass on one model, as far as asked; the model's own answers are computed once."""
 
     def __init__(self, item: Pass, before: ir.Model, settings: Settings) -> None:
-        self._item = item
+        self.item = item
         self._before = before
         self._settings = dataclasses.replace(settings, check=False, on_fail="keep")
         self._oracle = Oracle(before, settings.feeds, settings.shapes)
         self._baseline = Baseline(before)
 
+    @property
+    def rounds(self) -> bool:
+        """Whether the pass may change rounding."""
+        return self.item.exactness != "exact" or self._oracle.computes_in_half
+
+    def breaks(self, model: ir.Model) -> bool:
+        """Return whether ``model`` fails against the model before the pass."""
+        if self._baseline.violation(model):
+            return True
+        own = self.item.exactness
+        return check_model(model, self._oracle, None, Claim(own, own)).verdict == "failed"
+
     def first_wrong_rewrite(self, total: int) -> int | None:
         """Return the number of the first rewrite after which the pass fails, or None.
 
-        None where single rewrites say nothing: there are none, or stopping after the first one
-        leaves the same model as running to the end.
+        None where single rewrites say nothing: none is noted, or the notes do not follow the edits.
         """
-        if not total or self._item.isolated or not self._fails(total):
+        if not total or self.item.isolated or not self._breaks_after(total):
             return None
-        if total > 1 and self._digest(1) == self._digest(None):
+        if total > 1 and not self._notes_follow_edits(total):
             return None
         good, bad = 0, total
         while bad - good > 1:
             middle = (good + bad) // 2
-            if self._fails(middle):
+            if self._breaks_after(middle):
                 bad = middle
             else:
                 good = middle
         return bad
 
+    def made_before_raising(self) -> list[Note]:
+        """Return the rewrites the pass notes before it raises; none for one in a child process."""
+        if self.item.isolated:
+            return []
+        with at_most(None) as made, contextlib.suppress(Exception, SystemExit):
+            self.item.run(clone(self._before))
+        return made
+
     def result(self, rewrites: int | None) -> ir.Model:
         """Return the model after that many rewrites (None: all)."""
-        if rewrites == 0:
-            return self._before.clone()
-        settings = dataclasses.replace(self._settings, max_rewrites=rewrites)
-        return run_passes(self._before.clone(), (self._item,), settings).model
+        return self._run(rewrites).model
 
     def first_wrong_tensor(
-        self, before: ir.Model, after: ir.Model
-    ) -> tuple[TensorDifference | None, int]:
-        """Return the first tensor whose error reaches an output, and how many were compared."""
-        noise = self._item.exactness != "exact"
-        try:
-            found = list(compare_tensors(before, after, self._oracle.feeds[0], noise=noise))
-        except (ModelError, UsageError):
-            return None, 0
-        return first_wrong(found, after), len(found)
+        self, before: ir.Model, after: ir.Model, *, noise: bool
+    ) -> tuple[TensorDifference | None, str, int, Arrays | None]:
+        """Return the first tensor whose error reaches an output.
 
-    def _fails(self, rewrites: int) -> bool:
-        model = self.result(rewrites)
-        if self._baseline.violation(model):
-            return True
-        own = self._item.exactness
-        return check_model(model, self._oracle, None, Claim(own, own)).verdict == "failed"
+        Returns:
+            The tensor, the label of its node in ``after``, how many tensors were compared, and the
+            feeds: the first set on which a tensor goes wrong.
+        """
+        found: list[TensorDifference] = []
+        try:
+            for feeds in self._oracle.feeds:
+                kind = type(self._oracle.runner)
+                found = list(compare_tensors(before, after, feeds, noise=noise, kind=kind))
+                if (wrong := first_wrong(found, after)) is not None:
+                    return wrong, _maker(after, wrong.name), len(found), feeds
+        except (ModelError, UsageError):
+            pass  # one of the models does not run, and the step's reason says so
+        return None, "", len(found), None
+
+    def _run(self, rewrites: int | None) -> Outcome:
+        if rewrites == 0:
+            return run_passes(clone(self._before), (), self._settings)
+        settings = dataclasses.replace(self._settings, max_rewrites=rewrites)
+        return run_passes(clone(self._before), (self.item,), settings)
+
+    def _breaks_after(self, rewrites: int) -> bool:
+        outcome = self._run(rewrites)
+        return bool(outcome.blamed) or self.breaks(outcome.model)
+
+    def _notes_follow_edits(self, total: int) -> bool:
+        """Return False if all edits come before the first note, or each one after its note."""
+        first, end = self._digest(1), self._digest(None)
+        late = first == self._digest(0) and self._digest(total) != end
+        return first != end and not late
 
     def _digest(self, rewrites: int | None) -> str:
         return Fingerprinter()(self.result(rewrites))
+
+
+def _maker(model: ir.Model, name: str) -> str:
+    """Return the label of the node that makes the tensor ``name``."""
+    return next(label(node) for node in model.graph for v in node.outputs if v.name == name)
 
 
 def _refuse_unchecked(steps: Sequence[Step]) -> None:

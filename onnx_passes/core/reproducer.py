@@ -4,7 +4,7 @@
 
     model.onnx     what is left of the model around the failure
     feeds.npz      the arrays that go into it
-    passes.txt     the pass that fails
+    passes.txt     the pass that fails, or the list if the pass alone is innocent
     versions.json  of everything that took part
     README.txt     the command, and what it prints here
 """
@@ -19,18 +19,20 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from onnx_passes.core.contract import UsageError
-from onnx_passes.core.manager import Settings, run_passes
-from onnx_passes.core.model_io import save, staging_folder
-from onnx_passes.core.passlist import pass_text
+import numpy as np
+import onnx_ir as ir
+
+from onnx_passes.core.contract import ModelError, PassError, UsageError
+from onnx_passes.core.manager import run_passes
+from onnx_passes.core.model_io import clone, save, staging_folder
+from onnx_passes.core.passlist import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import onnx_ir as ir
-
     from onnx_passes.core.bisect import Culprit
+    from onnx_passes.core.manager import Settings
     from onnx_passes.numerics.runner import Arrays
 
 _PACKAGES = ("ascend-onnx-passes", "onnx", "onnx-ir", "onnxruntime", "onnxsim", "numpy")
@@ -65,25 +67,15 @@ def write_reproducer(
     Raises:
         UsageError: If the folder holds something already, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        msg = f"cannot write the reproducer to {folder}: it exists and is not an empty folder"
-        raise UsageError(msg)
-    from onnx_passes.numerics.feed_files import save as save_feeds
-
+    refuse_target(folder, plugins)
     model, feeds = _smallest(culprit, settings)
-    command = _command(culprit, feeds, plugins)
+    command = _command(culprit, settings, plugins, fed=feeds is not None)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with staging_folder(folder.parent) as staging:
             fresh = staging / "reproducer"
             fresh.mkdir()
-            save(model, fresh / "model.onnx")
-            if feeds is not None:
-                save_feeds(fresh / "feeds.npz", feeds)
-            (fresh / "passes.txt").write_text(pass_text(culprit.item) + "\n", encoding="utf-8")
-            (fresh / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
-            text = f"{culprit.paragraph()}\n\nRun in this folder; it ends with exit code 1:\n\n"
-            (fresh / "README.txt").write_text(f"{text}    {command}\n", encoding="utf-8")
+            _write(fresh, culprit, command, model, feeds)
             for plugin in plugins:
                 shutil.copy(plugin, fresh / plugin.name)
             fresh.replace(folder)
@@ -91,6 +83,44 @@ def write_reproducer(
         msg = f"cannot write the reproducer to {folder}: {error.strerror or error}"
         raise UsageError(msg) from error
     return Reproducer(folder, command, len(model.graph))
+
+
+def refuse_target(folder: Path, plugins: Sequence[Path] = ()) -> None:
+    """Refuse, before the long search, what :func:`write_reproducer` could not write.
+
+    Raises:
+        UsageError: If the folder holds something already, or two plugins have one name.
+    """
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        msg = f"cannot write the reproducer to {folder}: {error.strerror or error}"
+        raise UsageError(msg) from error
+    if taken:
+        msg = f"cannot write the reproducer to {folder}: it exists and is not an empty folder"
+        raise UsageError(msg)
+    names = [plugin.name for plugin in plugins]
+    if twice := [name for name in names if names.count(name) > 1]:
+        msg = f"cannot copy two plugins called {twice[0]!r} into one folder; rename one"
+        raise UsageError(msg)
+
+
+def _write(
+    folder: Path, culprit: Culprit, command: str, model: ir.Model, feeds: Arrays | None
+) -> None:
+    """Write all files but the plugins."""
+    from onnx_passes.numerics.feed_files import save as save_feeds
+
+    save(model, folder / "model.onnx")
+    if feeds is not None:
+        save_feeds(folder / "feeds.npz", feeds)
+    text = f"{culprit.paragraph()}\n\nRun in this folder; it ends with exit code 1:\n\n"
+    for name, content in (
+        ("passes.txt", f"{to_text(culprit.items)}\n"),
+        ("versions.json", f"{json.dumps(versions(), indent=2)}\n"),
+        ("README.txt", f"{text}    {command}\n"),
+    ):
+        (folder / name).write_text(content, encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
@@ -104,63 +134,74 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _command(culprit: Culprit, feeds: Arrays | None, plugins: Sequence[Path]) -> str:
+def _command(culprit: Culprit, settings: Settings, plugins: Sequence[Path], *, fed: bool) -> str:
     words = ["onnx-passes", "run", "model.onnx", "-o", "out.onnx"]
-    words += ["--passes", pass_text(culprit.item)]
+    words += ["--passes", to_text(culprit.items)]
     for plugin in plugins:
         words += ["--plugin", plugin.name]
-    if feeds is not None:
+    if fed:
         words += ["--feeds", "feeds.npz"]
+    else:
+        for name, dims in (settings.shapes or {}).items():
+            words += ["--shape", f"{name}={','.join(map(str, dims))}"]
     return shlex.join(words)
 
 
 def _smallest(culprit: Culprit, settings: Settings) -> tuple[ir.Model, Arrays | None]:
-    """Return the smallest piece around the wrong tensor on which the pass fails, with its feeds."""
-    from onnx_passes.numerics.oracle import Oracle
+    """Return the smallest piece around the wrong tensor that fails, with its feeds.
 
-    whole = culprit.before
-    if culprit.tensor is None:
-        return whole, None
-    feeds = Oracle(whole, settings.feeds, settings.shapes).feeds[0]
-    hops, size = 1, 0
-    while size < len(whole.graph):
-        piece, arrays = _cut(whole, culprit.tensor.name, hops, feeds)
-        if len(piece.graph) > size and _fails(piece, culprit, arrays):
-            return piece, arrays
-        if len(piece.graph) == size:
-            break
-        hops, size = hops * 2, len(piece.graph)
-    return whole, feeds
+    Where no piece fails it is the whole model, with the feeds that the search was given.
+    """
+    if culprit.tensor is not None and culprit.feeds is not None:
+        for piece, feeds in _pieces(culprit.before, culprit.tensor.name, culprit.feeds):
+            if _fails(piece, culprit, dataclasses.replace(settings, feeds=feeds, shapes=None)):
+                return piece, feeds
+    given = settings.feeds
+    return culprit.model, None if given is None else {k: np.asarray(v) for k, v in given.items()}
 
 
-def _fails(piece: ir.Model, culprit: Culprit, feeds: Arrays) -> bool:
+def _fails(piece: ir.Model, culprit: Culprit, settings: Settings) -> bool:
+    """Return whether the pass fails on ``piece`` in the way it failed."""
+    settings = dataclasses.replace(settings, on_fail="stop", check=True)
     try:
-        outcome = run_passes(piece.clone(), (culprit.item,), Settings(feeds=feeds))
-    except UsageError:
+        outcome = run_passes(clone(piece), culprit.items, settings)
+    except PassError:
         return False
-    return bool(outcome.blamed)
+    return any(step.verdict == culprit.step.verdict for step in outcome.blamed)
 
 
-def _cut(whole: ir.Model, target: str, hops: int, feeds: Arrays) -> tuple[ir.Model, Arrays]:
-    """Return the nodes within ``hops`` steps before ``target`` as a model, and its feeds."""
-    import onnx_ir as ir
-
+def _pieces(whole: ir.Model, target: str, feeds: Arrays) -> Iterator[tuple[ir.Model, Arrays]]:
+    """Yield the nodes within 1, 2, 4... steps before ``target`` as models, with their feeds."""
     from onnx_passes.numerics.stream import Stream
 
-    boundary = _boundary(whole, target, hops)
-    arrays = Stream(whole, feeds, boundary).compute(boundary)
+    hops, size = 1, 0
+    while True:
+        boundary = _boundary(whole, target, hops)
+        names = [*boundary, target]
+        try:
+            arrays = Stream(whole, feeds, names).compute(names)
+        except ModelError:
+            return  # only the reference evaluator runs it
+        piece = _cut(whole, boundary, target)
+        if len(piece.graph) == size:
+            return
+        hops, size = hops * 2, len(piece.graph)
+        if any(isinstance(array, list) for array in arrays.values()):
+            continue  # no file of feeds holds a sequence
+        for value in (*piece.graph.inputs, *piece.graph.outputs):
+            array = arrays[value.name or ""]
+            # A new object: the type is shared with the whole model.
+            value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+            value.shape = ir.Shape(array.shape)
+        yield piece, {name: arrays[name] for name in boundary}
+
+
+def _cut(whole: ir.Model, boundary: list[str], target: str) -> ir.Model:
+    """Return the nodes between ``boundary`` and ``target`` as a model."""
     graph = ir.convenience.extract(whole.graph, boundary, [target])
-    for value in graph.inputs:
-        array = arrays[value.name or ""]
-        value.shape = ir.Shape(array.shape)
-        value.dtype = ir.DataType.from_numpy(array.dtype)
-    output = graph.outputs[0]
-    if output.dtype is None:
-        made = Stream(whole, feeds, [target]).compute([target])[target]
-        output.dtype, output.shape = ir.DataType.from_numpy(made.dtype), ir.Shape(made.shape)
     graph.opset_imports.update(whole.graph.opset_imports)
     functions = list(whole.clone().functions.values())
-    return ir.Model(graph, ir_version=whole.ir_version, functions=functions), arrays
+    return ir.Model(graph, ir_version=whole.ir_version, functions=functions)
 
 
 def _boundary(whole: ir.Model, target: str, hops: int) -> list[str]:

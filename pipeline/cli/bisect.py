@@ -46,15 +46,17 @@ def bisect(
     from onnx_passes.core.manager import Settings
     from onnx_passes.core.model_io import load
     from onnx_passes.core.passlist import parse
-    from onnx_passes.core.reproducer import write_reproducer
+    from onnx_passes.core.reproducer import refuse_target, write_reproducer
 
+    files = [Path(plugin) for plugin in plugins]
+    if repro is not None:
+        refuse_target(Path(repro), files)
     load_plugins(plugins)
     items, loaded = parse(text), load(model)
     settings = Settings(feeds=load_feeds(feeds, loaded), shapes=dict(shapes))
     culprit = find(loaded, items, settings)
     written = None
     if culprit is not None and repro is not None:
-        files = [Path(plugin) for plugin in plugins]
         written = write_reproducer(culprit, settings, Path(repro), files)
     _show(culprit, written, as_json=as_json)
     return 0 if culprit is None else 1
