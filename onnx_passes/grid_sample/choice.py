@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from onnx_passes.grid_sample.coordinates import TAPS
+from onnx_passes.grid_sample.problem import TAPS
 
 if TYPE_CHECKING:
     from onnx_passes.grid_sample.problem import Problem
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # Measured with onnxruntime 1.32 on x86-64, see docs/grid_sample.md: below, a row of channels is
 # too short to be worth one copy each; above, an index for every channel costs more than it saves.
 CPU_ROWS_FROM_CHANNELS = 16
-# Runs whose rows fill this stay in a core's second-level cache between fetch and sum.
-CPU_RUN_BYTES = 1 << 20
+# The rows of all corners of a run fill this: little enough to be summed before they leave the
+# cache, enough to be worth the nodes.
+CPU_RUN_BYTES = 4 << 20
 CPU_MOST_RUNS = 256
 
 # CANN 8.1 configuration of GatherElements: it falls to AI CPU from these sizes on, both together.
@@ -97,13 +98,20 @@ def _cached_run(problem: Problem) -> int:
     point = problem.row_bytes
     if point is None or problem.points is None:
         return 0
-    run = max(1, CPU_RUN_BYTES // point, math.ceil(problem.points / CPU_MOST_RUNS))
-    return run if run * point * 2 <= problem.points * point else 0
+    run = max(CPU_RUN_BYTES // (point * _corners(problem)), _divided(problem.points, CPU_MOST_RUNS))
+    return run if 2 * run <= problem.points else 0
 
 
 def _bounded_run(problem: Problem, max_bytes: int) -> int | None:
     """Return how many points may be treated at a time; every corner and its index count."""
     if problem.points is None or problem.point_bytes is None:
         return None
-    corners = int(TAPS[problem.mode] ** problem.spatial)
-    return max(1, max_bytes // (problem.point_bytes * (2 * corners + 2)))
+    return max(1, max_bytes // (problem.point_bytes * (2 * _corners(problem) + 2)))
+
+
+def _corners(problem: Problem) -> int:
+    return int(TAPS[problem.mode] ** problem.spatial)
+
+
+def _divided(points: int, runs: int) -> int:
+    return max(1, math.ceil(points / runs))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # ONNX Runtime takes coordinates that do not fit its int64 pixel index to the left or top border.
 HUGE = 2.0**62
 CUBIC_A = -0.75
-TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
 
 
 @dataclasses.dataclass(frozen=True)

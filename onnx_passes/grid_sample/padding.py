@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_passes.grid_sample.coordinates import TAPS
+from onnx_passes.grid_sample.problem import TAPS
 from onnx_passes.grid_sample.site import integer
 
 if TYPE_CHECKING:

@@ -14,6 +14,8 @@ Padding = Literal["zeros", "border", "reflection"]
 OLDEST_OPSET = 11  # GridSample is of opset 16; exporters for older CANN write it into opset 11
 BFLOAT16_OPSET = 13  # Gather, Add and Mul take bfloat16 from here on
 
+TAPS = {"nearest": 1, "linear": 2, "cubic": 4}  # pixels on one axis
+
 # Opset 20 renamed bilinear to linear and bicubic to cubic.
 _MODES = {
     "bilinear": "linear",
@@ -87,8 +89,10 @@ class Problem:
 
     @property
     def table_bytes(self) -> int | None:
-        """Bytes of x in the type of the sums."""
-        return _product((*self.x_dims, self.compute.itemsize))
+        """Bytes of x in the type of the sums, with a frame of zeros if it has one."""
+        frame = 2 * TAPS[self.mode] if self.padding == "zeros" else 0
+        extents = [None if extent is None else extent + frame for extent in self.x_dims[2:]]
+        return _product((*self.x_dims[:2], *extents, self.compute.itemsize))
 
     @property
     def fetched(self) -> int | None:
