@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from pipeline.errors import FlowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 STAGES = ("export", "data", "preprocess", "optimize", "rectified", "evaluate", "speed")
+# Trained on rendered words; the official weights are not ours to ship.
+TRAINED_WEIGHTS = Path(__file__).parent / "data" / "starnet_words.npz"
 # Images the passes are checked on: enough to differ, few enough to take a second.
 CHECKED_IMAGES = 8
 RENDERED_SETS = {"plain": 120, "perspective": 60, "curved": 60}
@@ -52,7 +54,7 @@ class FlowSettings:
         work: Folder for everything the run writes.
         passes: The pass list.
         data: Folder of LMDB data sets; None renders words.
-        weights: Checkpoint of StarNet; None takes the default weights.
+        weights: Checkpoint of StarNet; None takes the shipped one, see data/starnet_words.md.
         batch_size: Images per run of the evaluation.
     """
 
@@ -161,7 +163,7 @@ class _Flow:
     def _export(self) -> None:
         from pipeline.export import export_starnet
 
-        export_starnet(self._original, self._settings.weights)
+        export_starnet(self._original, self._settings.weights or TRAINED_WEIGHTS)
 
     def _render(self) -> None:
         if self._settings.data is not None:

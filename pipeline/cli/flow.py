@@ -25,7 +25,11 @@ def group() -> None:
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--work", default="work/starnet", show_default=True, help="Folder for the results.")
 @click.option("--data", metavar="DIR", help="Folder of LMDB data sets. Default: rendered words.")
-@click.option("--checkpoint", metavar="FILE", help="Weights, .pdparams or .npz. Default: built in.")
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    help="Weights, .pdparams or .npz. Default: trained on rendered words, shipped with this.",
+)
 @click.option("--batch", default=32, show_default=True, help="Images per run of the evaluation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def run(

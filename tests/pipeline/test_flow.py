@@ -27,7 +27,8 @@ def small_and_exported(starnet_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Render few words; take the session's export instead of making another."""
 
     def export(out_path: Path, weights: Path | None = None) -> Path:
-        assert weights is None
+        assert weights == flow.TRAINED_WEIGHTS
+        assert flow.TRAINED_WEIGHTS.is_file()
         out_path.write_bytes(starnet_onnx.read_bytes())
         return out_path
 
