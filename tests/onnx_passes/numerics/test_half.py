@@ -387,16 +387,17 @@ class TestReport:
             half_error(_model(FRACTION, two_k=TWO_K), [])
 
 
+@pytest.fixture(scope="module")
+def decomposed(starnet_onnx: Path) -> tuple[ir.Model, str]:
+    model = model_io.load(starnet_onnx)
+    (sample,) = (node for node in model.graph if node.op_type == "GridSample")
+    rectified = sample.outputs[0].name or ""
+    outcome = optimize(model, "drop-identity,decompose-grid-sample", check=False)
+    return watch.expose(outcome.model, [rectified]), rectified
+
+
 class TestStarNet:
     """The rectified image and the grid that samples it."""
-
-    @pytest.fixture(scope="class")
-    def decomposed(self, starnet_onnx: Path) -> tuple[ir.Model, str]:
-        model = model_io.load(starnet_onnx)
-        (sample,) = (node for node in model.graph if node.op_type == "GridSample")
-        rectified = sample.outputs[0].name or ""
-        outcome = optimize(model, "drop-identity,decompose-grid-sample", check=False)
-        return watch.expose(outcome.model, [rectified]), rectified
 
     def test_marks_alone_cannot_save_a_grid_that_is_computed_in_float16(
         self, decomposed: tuple[ir.Model, str], word_images: Float32
