@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.core.values import graphs
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
+
+    from onnx_passes.core.names import Names
 
 Operand: TypeAlias = "ir.Value | npt.NDArray[np.generic]"
 Dims: TypeAlias = "list[int | str | None]"
@@ -41,30 +41,6 @@ _FOLD: dict[str, Callable[..., npt.NDArray[np.generic]]] = {
 _SPLIT_SIZES_ARE_INPUT = 13
 _REDUCE_AXES_ARE_INPUT = 13
 _BOOLEAN = frozenset({"Less", "Greater", "Equal", "And", "Or", "Not"})
-
-
-class Names:
-    """Every node and value name of a model, so that new ones never collide."""
-
-    def __init__(self, model: ir.Model) -> None:
-        """Collect the names once; the cost is linear in the model."""
-        self.function_bodies = {function.graph for function in model.functions.values()}
-        self._taken: set[str | None] = {""}
-        for graph in graphs(model):
-            self._taken.update(value.name for value in graph.inputs)
-            self._taken.update(graph.initializers)
-            for node in graph:
-                self._taken.add(node.name)
-                self._taken.update(value.name for value in node.outputs)
-
-    def fresh(self, base: str) -> str:
-        """Return ``base``, or ``base_1``, ``base_2``... if it is taken, and take it."""
-        name, count = base, 0
-        while name in self._taken:
-            count += 1
-            name = f"{base}_{count}"
-        self._taken.add(name)
-        return name
 
 
 class Emitter:
@@ -123,7 +99,7 @@ class Emitter:
             op_type: An operator of the default domain.
             inputs: Values, arrays (made constants), or None for an omitted input.
             hint: The readable last part of the name; the operator's name by default.
-            dtype: Type of the output; by default that of the first input, or bool for a predicate.
+            dtype: Type of the output; by default that of the last input, or bool for a predicate.
             dims: Shape of the output; by default the broadcast of the inputs.
             attributes: Attributes of the node.
         """
@@ -186,11 +162,10 @@ class Emitter:
         if isinstance(operand, np.ndarray):
             return list(np.split(operand, np.cumsum(sizes)[:-1], axis))
         inputs, attributes = [operand], {"axis": axis}
-        lengths = np.array(sizes, np.int64)
         if self.opset >= _SPLIT_SIZES_ARE_INPUT:
-            inputs.append(self.value(lengths))
+            inputs.append(self.value(np.array(sizes, np.int64)))
         else:
-            attributes["split"] = lengths.tolist()
+            attributes["split"] = list(sizes)
         name, dims = self._fresh(hint), _dims(operand)
         outputs = []
         for size in sizes:

@@ -38,7 +38,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, UsageError, label
-from onnx_passes.core.emit import Emitter, Names
+from onnx_passes.core.emit import Emitter
+from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
 from onnx_passes.core.values import graphs
 from onnx_passes.grid_sample import forms, matmul
