@@ -44,10 +44,10 @@ class Stream:
         kind: type[AnyRunner] = Runner,
     ) -> None:
         """Index the main graph once; nothing is run yet."""
-        self._model = model
+        self._model = _without_files(model)
         self._kind = kind
         self._wanted = set(wanted)
-        self._nodes = list(model.graph)
+        self._nodes = list(self._model.graph)
         self._reads = [list(dict.fromkeys(reads(node))) for node in self._nodes]
         self._maker = {
             value.name: index
@@ -191,6 +191,23 @@ def _captures(graph: ir.Graph) -> Iterator[str]:
     for node in graph:
         yield from (name for name in reads(node) if name not in own)
     yield from (value.name for value in graph.outputs if value.name and value.name not in own)
+
+
+def _without_files(model: ir.Model) -> ir.Model:
+    """Return ``model``, or a copy if a sub-graph has tensors in files: a piece has no folder."""
+    import onnx_ir as ir
+
+    def outside(model: ir.Model) -> list[ir.Value]:
+        values = (v for graph in model.graph.subgraphs() for v in graph.initializers.values())
+        return [value for value in values if isinstance(value.const_value, ir.ExternalTensor)]
+
+    if not outside(model):
+        return model
+    copy = model.clone()
+    for value in outside(copy):
+        tensor = _tensor(value)
+        value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
+    return copy
 
 
 def _tensor(value: ir.Value) -> ir.TensorProtocol:
