@@ -124,7 +124,7 @@ class Emitter:
         return self._names.fresh(f"{self._prefix}{segment}{hint}")
 
     def math(self, op_type: str, *inputs: Operand, hint: str = "") -> Operand:
-        """Emit Add, Sub, Mul, Div, Max or Min, or compute it now when every input is an array."""
+        """Emit Add, Sub, Mul, Div, Max or Min, or compute it now if every input is an array."""
         if all(isinstance(operand, np.ndarray) for operand in inputs):
             with np.errstate(all="ignore"):  # as the model would: infinity, not a warning
                 return _FOLD[op_type](*inputs)
@@ -159,20 +159,18 @@ class Emitter:
         """Cut along ``axis`` into parts of the given sizes; one part is no node."""
         if len(sizes) == 1:
             return [operand]
-        if isinstance(operand, np.ndarray):
-            return list(np.split(operand, np.cumsum(sizes)[:-1], axis))
-        inputs, attributes = [operand], {"axis": axis}
+        value = self.value(operand)
+        inputs, dims = [value], _dims(value)
+        attributes: dict[str, int | list[int]] = {"axis": axis}
         if self.opset >= _SPLIT_SIZES_ARE_INPUT:
             inputs.append(self.value(np.array(sizes, np.int64)))
         else:
             attributes["split"] = list(sizes)
-        name, dims = self._fresh(hint), _dims(operand)
-        outputs = []
-        for size in sizes:
-            part = None if dims is None else [*dims[:axis], size, *dims[axis + 1 :]]
-            outputs.append(_output(self._fresh(hint), operand.dtype, part))
+        name = self._fresh(hint)
+        parts = [None if dims is None else [*dims[:axis], n, *dims[axis + 1 :]] for n in sizes]
+        outputs = [_output(self._fresh(hint), value.dtype, part) for part in parts]
         self._append(ir.node("Split", inputs, attributes, outputs=outputs, name=name))
-        return list(outputs)
+        return [*outputs]
 
     def concat(self, parts: Sequence[Operand], axis: int, hint: str = "joined") -> Operand:
         """Join along ``axis``; one part is no node."""
