@@ -309,8 +309,13 @@ class TestExternalData:
         (k,) = (v for graph in model.graphs() for v in graph.initializers.values())
         k.const_value = ir.tensor(np.array([1, 2], np.float32), name="k")
         path = tmp_path / "m.onnx"
-        options = {"save_as_external_data": True, "location": "m.data", "size_threshold": 0}
-        onnx.save(ir.to_proto(model), path, **options)
+        onnx.save(
+            ir.to_proto(model),
+            path,
+            save_as_external_data=True,
+            location="m.data",
+            size_threshold=0,
+        )
         loaded = load(path)
         before = ir.to_proto(loaded).SerializeToString()
         feeds = {"x": np.array([-1, 3], np.float32), "c": np.array(True)}
