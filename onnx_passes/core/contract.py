@@ -148,12 +148,15 @@ class Pass(abc.ABC):
         purpose: The heading that ``onnx-passes list`` puts the pass under.
         isolated: Whether ``run`` calls native code that may crash or hang; the manager then runs
             the pass in a child process with a time limit.
+        narrows_inputs: Whether ``run`` fixes sizes of graph inputs on purpose. Names and dtypes
+            must stay all the same, and the numbers are compared at the sizes that are left.
     """
 
     name: ClassVar[str]
     exactness: ClassVar[Exactness]
     purpose: ClassVar[str] = "other"
     isolated: ClassVar[bool] = False
+    narrows_inputs: ClassVar[bool] = False
 
     @abc.abstractmethod
     def run(self, model: ir.Model) -> PassResult:

@@ -46,14 +46,24 @@ class Baseline:
         self.problem = _checker_says(proto, full=False)
         self._full = not self.problem and not _checker_says(proto, full=True)
 
-    def violation(self, model: ir.Model) -> str:
+    def violation(self, model: ir.Model, *, narrows_inputs: bool = False) -> str:
         """Return what is wrong with ``model`` in one sentence, or an empty string.
+
+        Args:
+            model: The rewritten version.
+            narrows_inputs: Whether dynamic sizes of its inputs may have become fixed.
 
         Raises:
             BrokenModelError: If the model cannot even be copied and serialised.
         """
-        if changed := self._interface_change(model):
-            return changed
+        return self._interface_change(model, narrows_inputs) or self.defect(model)
+
+    def defect(self, model: ir.Model) -> str:
+        """Return why ``model`` is no valid model, whatever its interface, or an empty string.
+
+        Raises:
+            BrokenModelError: If the model cannot even be copied and serialised.
+        """
         try:
             proto = skeleton(model)
         except Exception as error:
@@ -63,7 +73,7 @@ class Baseline:
         said = _checker_says(proto, full=self._full)
         return f"onnx.checker: {said}" if said else ""
 
-    def _interface_change(self, model: ir.Model) -> str:
+    def _interface_change(self, model: ir.Model, narrows_inputs: bool) -> str:
         for kind, before, values in (
             ("input", self._inputs, model.graph.inputs),
             ("output", self._outputs, model.graph.outputs),
@@ -73,8 +83,10 @@ class Baseline:
             if names_before != names_after:
                 return f"graph {kind}s were {names_before}, now {names_after}"
             for old, new in zip(before, after, strict=True):
-                if not _compatible(old, new, refine=kind == "output"):
+                if not _compatible(old, new, refine=narrows_inputs or kind == "output"):
                     return f"graph {kind} {old[0]!r} was {_show(old)}, now {_show(new)}"
+            if kind == "input" and (torn := _torn_symbol(before, after)):
+                return torn
         return ""
 
 
@@ -150,6 +162,16 @@ def _compatible(old: Signature, new: Signature, *, refine: bool) -> bool:
         now == was if isinstance(was, int) else refine or not isinstance(now, int)
         for was, now in zip(before, after, strict=True)
     )
+
+
+def _torn_symbol(before: list[Signature], after: list[Signature]) -> str:
+    """Return which symbol of the inputs has become two sizes, or an empty string."""
+    sizes: dict[str, int] = {}
+    for (_, _, old), (_, _, new) in zip(before, after, strict=True):
+        for was, now in zip(old or (), new or (), strict=False):
+            if isinstance(was, str) and isinstance(now, int) and sizes.setdefault(was, now) != now:
+                return f"dimension {was!r} of the graph inputs is now {sizes[was]} and {now}"
+    return ""
 
 
 def _show(signature: Signature) -> str:

@@ -98,7 +98,7 @@ def optimize(
         The rewritten model and a record of every pass. Look at ``outcome.ok``.
 
     Raises:
-        UsageError: For unknown passes, options, policies or unusable feeds.
+        UsageError: For unknown passes, options that do not fit, policies or unusable feeds.
         ModelError: If the model cannot be read.
     """
     for plugin in plugins:
@@ -212,6 +212,8 @@ class _Run:
                     result = item.run(candidate)
         except RewriteLimitReached as reached:
             result = PassResult(rewritten=reached.rewritten)
+        except UsageError:
+            raise  # an option that this model has no use for is the caller's to mend
         except (Exception, SystemExit) as error:
             _logger.debug("pass %s raised", item.name, exc_info=True)
             lines = (str(error).strip() or "no message").splitlines()
@@ -226,7 +228,8 @@ class _Run:
         started = time.perf_counter()
         try:
             try:
-                violation = self._baseline.violation(trial.model)
+                narrows = trial.item.narrows_inputs
+                violation = self._baseline.violation(trial.model, narrows_inputs=narrows)
             except BrokenModelError as error:
                 return "crashed", f"it left a broken graph: {error}"
             if violation:
@@ -243,7 +246,11 @@ class _Run:
         own = trial.item.exactness
         if self._exactness is not None:
             trial.exactness = own if _WEAKER[own] > _WEAKER[self._exactness] else self._exactness
-        check = check_model(trial.model, oracle, self._answers, Claim(own, trial.exactness))
+        previous = self._answers
+        if trial.item.narrows_inputs:
+            oracle = trial.oracle = oracle.narrowed(trial.model)
+            previous = oracle.answers(self._model) if previous else None
+        check = check_model(trial.model, oracle, previous, Claim(own, trial.exactness))
         self._checked = self._checked or bool(check.outputs)
         trial.outputs, trial.answers = check.outputs, check.actual or None
         return check.verdict, check.reason
@@ -253,14 +260,18 @@ class _Run:
         bad = verdict in {"failed", "crashed"}
         changed = trial.fingerprint != "" and verdict != "crashed"
         kept = changed and (not bad or self._settings.on_fail == "keep")
-        step = self._step(trial, verdict, reason, kept=kept)
+        number = len(self._steps) + 1
+        step = trial.step(number, self._measure, verdict, reason, kept=kept)
         self._steps.append(step)
         if kept:
             self._model, self._measure = trial.model, trial.measure or self._measure
             self._fingerprint, self._exactness = trial.fingerprint, trial.exactness
             self._answers = trial.answers
+            self._oracle = trial.oracle or self._oracle
             if bad:
                 self._rebase()
+            elif trial.item.narrows_inputs:
+                self._baseline = Baseline(self._model)
         self._settings.on_step(step)
         if bad and self._settings.on_fail == "stop":
             raise _Stopped(trial.model if changed else None)
@@ -275,21 +286,3 @@ class _Run:
                 self._oracle = self._make_oracle(self._model)
             except UsageError as error:
                 self._oracle, self._why_unchecked = None, str(error)
-
-    def _step(self, trial: Trial, verdict: Verdict, reason: str, *, kept: bool) -> Step:
-        return Step(
-            number=len(self._steps) + 1,
-            text=pass_text(trial.item),
-            name=trial.item.name,
-            exactness=trial.item.exactness,
-            verdict=verdict,
-            reason=reason,
-            kept=kept,
-            rewritten=tuple(trial.result.rewritten),
-            skipped=tuple(trial.result.skipped),
-            before=self._measure,
-            after=trial.measure or self._measure,
-            outputs=trial.outputs,
-            seconds=trial.seconds,
-            check_seconds=trial.check_seconds,
-        )

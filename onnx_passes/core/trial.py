@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from onnx_passes.core.outcome import Step
+from onnx_passes.core.passlist import pass_text
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.contract import Exactness, Pass, PassResult
-    from onnx_passes.core.outcome import Measure
+    from onnx_passes.core.outcome import Measure, Verdict
     from onnx_passes.numerics.check import OutputCheck
+    from onnx_passes.numerics.oracle import Oracle
     from onnx_passes.numerics.runner import Arrays
 
 
@@ -29,6 +33,7 @@ class Trial:
         exactness: The weakest since the original; None once a failed change was kept.
         outputs: The numeric checks.
         answers: The copy's outputs, one set per set of feeds; None if it was not run.
+        oracle: What it was compared with, if its inputs needed other feeds than the run's.
     """
 
     item: Pass
@@ -41,3 +46,25 @@ class Trial:
     exactness: Exactness | None = None
     outputs: tuple[OutputCheck, ...] = ()
     answers: list[Arrays] | None = None
+    oracle: Oracle | None = None
+
+    def step(
+        self, number: int, before: Measure, verdict: Verdict, reason: str, *, kept: bool
+    ) -> Step:
+        """Return the record of the pass, once it is known what becomes of the copy."""
+        return Step(
+            number=number,
+            text=pass_text(self.item),
+            name=self.item.name,
+            exactness=self.item.exactness,
+            verdict=verdict,
+            reason=reason,
+            kept=kept,
+            rewritten=tuple(self.result.rewritten),
+            skipped=tuple(self.result.skipped),
+            before=before,
+            after=self.measure or before,
+            outputs=self.outputs,
+            seconds=self.seconds,
+            check_seconds=self.check_seconds,
+        )

@@ -102,6 +102,19 @@ def has_symbols(model: ir.Model) -> bool:
     )
 
 
+def narrows(original: ir.Model, model: ir.Model) -> bool:
+    """Return whether an input of ``model`` has a fixed size that the original leaves open."""
+    open_before = {_name(value): value.shape for value in graph_inputs(original)}
+    for value in graph_inputs(model):
+        old = open_before.get(_name(value), value.shape)
+        if value.shape is not None and any(
+            isinstance(dim, int) and (old is None or not isinstance(old[axis], int))
+            for axis, dim in enumerate(value.shape)
+        ):
+            return True
+    return False
+
+
 def validate(model: ir.Model, feeds: Mapping[str, Any]) -> Arrays:
     """Return the feeds the model needs, checked for name, dtype, rank and fixed sizes.
 

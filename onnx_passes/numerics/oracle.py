@@ -50,9 +50,30 @@ class Oracle:
         """Remember the model; nothing is run yet."""
         self._model = model
         self._given = feeding.validate(model, feeds) if feeds is not None else None
-        self._shapes = dict(shapes or {})
+        self._shapes: Shapes = dict(shapes or {})
+        self._sizes: Shapes = self._shapes
         if self._given is None and self._shapes:
             feeding.resolve_shapes(feeding.graph_inputs(model), self._shapes)
+
+    def narrowed(self, model: ir.Model) -> Oracle:
+        """Return this oracle, or one on feeds that ``model`` takes if it fixes sizes of inputs.
+
+        Raises:
+            UsageError: If given feeds or shapes have other sizes than the inputs of ``model``.
+        """
+        if not feeding.narrows(self._model, model):
+            return self
+        if self._given is not None:
+            feeding.validate(model, self._given)
+            return self
+        narrowed = Oracle(self._model, shapes=self._shapes)
+        narrowed._sizes = feeding.resolve_shapes(feeding.graph_inputs(model), self._shapes)
+        return narrowed
+
+    def answers(self, model: ir.Model) -> list[Arrays]:
+        """Return the outputs of another version of the model, one set per set of feeds."""
+        runner = self.runner.again(model)
+        return [runner.run(feeds) for feeds in self.feeds]
 
     @functools.cached_property
     def runner(self) -> AnyRunner:
@@ -130,9 +151,9 @@ class Oracle:
     def _answered(self) -> list[tuple[Arrays, Arrays]]:
         if self._given is not None:
             return [(self._given, self._run(self._given))]
-        generate = functools.partial(feeding.generate, self._model, shapes=self._shapes)
+        generate = functools.partial(feeding.generate, self._model, shapes=self._sizes)
         answered = [(feeds, self._run(feeds)) for feeds in (generate(seed=s) for s in SEEDS)]
-        if feeding.has_symbols(self._model) and not self._shapes:
+        if feeding.has_symbols(self._model) and not self._sizes:
             other = generate(seed=len(SEEDS), sizes=OTHER_SIZES)
             try:
                 answered.append((other, self.runner.run(other)))

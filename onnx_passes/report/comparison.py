@@ -85,6 +85,8 @@ def compare_models(
     """
     try:
         if feeds is None:
+            if feeding.narrows(original, model):
+                shapes = feeding.resolve_shapes(feeding.graph_inputs(model), shapes or {})
             arrays = feeding.generate(original, seed=SEEDS[0], shapes=shapes)
             origin = f"generated, seed {SEEDS[0]}"
         else:

@@ -81,7 +81,7 @@ def emulation(
     from onnx_passes.numerics.half_error import worst_differences
     from onnx_passes.numerics.oracle import Oracle
 
-    oracle = Oracle(original, feeds, shapes)
+    oracle = Oracle(original, feeds, shapes).narrowed(model)
     runner = oracle.runner.again(emulate_half(model))
     actual = [runner.run(one) for one in oracle.feeds]
     return Emulation(worst_differences(oracle.expected, actual), oracle.sensitivity)

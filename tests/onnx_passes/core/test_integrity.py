@@ -123,5 +123,55 @@ def test_an_output_without_rank_may_gain_one_and_a_new_input_is_seen(lab: Lab) -
     assert baseline.violation(model) == "graph inputs were ['x'], now ['x', 'new']"
 
 
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        pytest.param([[4, 2], [5]], "", id="fixed sizes"),
+        pytest.param([[4, 2], ["K"]], "", id="a fixed size beside a dynamic one"),
+        pytest.param(
+            [[4, 3], [5]], "'x' was float [N, 2], now float [4, 3]", id="not another size"
+        ),
+        pytest.param([[4, 2, 1], [5]], "now float [4, 2, 1]", id="not another rank"),
+        pytest.param(
+            [["N", None], [5]], "now float [N, ?]", id="not a dynamic one for a fixed one"
+        ),
+    ],
+)
+def test_inputs_may_be_narrowed_on_purpose_to(
+    lab: Lab, shapes: list[list[int | str | None]], reason: str
+) -> None:
+    model = lab.model(TEXT)
+    baseline = Baseline(model)
+    for value, shape in zip(model.graph.inputs, shapes, strict=True):
+        value.shape = ir.Shape(shape)
+    violation = baseline.violation(model, narrows_inputs=True)
+    assert reason in violation
+    assert bool(violation) == bool(reason)
+    assert baseline.violation(model) != ""
+
+
+def test_narrowed_inputs_keep_their_names_their_types_and_one_size_for_a_symbol(lab: Lab) -> None:
+    model = lab.model("g (float[N] x, float[N] z) => (float[M] y) { y = Add(x, z) }")
+    baseline = Baseline(model)
+    model.graph.inputs[0].shape, model.graph.inputs[1].shape = ir.Shape([1]), ir.Shape([4])
+    violation = baseline.violation(model, narrows_inputs=True)
+    assert violation == "dimension 'N' of the graph inputs is now 1 and 4"
+    model.graph.inputs[1].shape = ir.Shape([1])
+    assert baseline.violation(model, narrows_inputs=True) == ""
+    model.graph.inputs[1].name = "w"
+    assert "now ['x', 'w']" in baseline.violation(model, narrows_inputs=True)
+    model.graph.inputs[1].name, model.graph.inputs[1].dtype = "z", ir.DataType.INT64
+    assert "now int64 [1]" in baseline.violation(model, narrows_inputs=True)
+
+
+def test_a_defect_is_found_whatever_the_interface(lab: Lab) -> None:
+    model = lab.model(TEXT)
+    baseline = Baseline(model)
+    model.graph.outputs[0].name = "renamed"
+    assert baseline.defect(model) == ""
+    model.graph[1].attributes["colour"] = ir.AttrString("colour", "red")
+    assert "Unrecognized attribute: colour" in baseline.defect(model)
+
+
 def test_the_skeleton_is_a_valid_model(lab: Lab) -> None:
     onnx.checker.check_model(skeleton(lab.model(TEXT)), full_check=True)

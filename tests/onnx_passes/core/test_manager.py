@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from onnx_passes.core.contract import Pass
     from onnx_passes.core.outcome import Outcome
     from tests.onnx_passes.conftest import Lab
     from tests.onnx_passes.core.conftest import Planter
@@ -676,3 +677,57 @@ def test_steps_carry_sizes_notes_and_times_and_callbacks_hear_of_them(
     assert step.max_abs == 0
     assert step.seconds >= 0
     assert step.check_seconds > 0
+
+
+class TestNarrowedInputs:
+    @staticmethod
+    def narrowing(plant: Planter, factor: float = 1) -> Pass:
+        """Return a pass that fixes the batch at 5, and scales the bias."""
+
+        def edit(model: ir.Model) -> None:
+            for value in (*model.graph.inputs, *model.graph.outputs):
+                value.shape = ir.Shape([5, *list(value.shape or ())[1:]])
+            scale("b", factor)(model)
+
+        item = plant(edit, "narrow")
+        type(item).narrows_inputs = True
+        return item
+
+    def test_are_refused_unless_the_pass_declares_them(self, lab: Lab, plant: Planter) -> None:
+        item = self.narrowing(plant)
+        type(item).narrows_inputs = False
+        outcome = optimize(lab.model(SCALED), item)
+        assert "graph input 'x' was float [N, 3], now float [5, 3]" in outcome.steps[0].reason
+
+    def test_are_compared_with_the_original_and_with_the_version_before(
+        self, lab: Lab, plant: Planter
+    ) -> None:
+        items = (plant(fold, "fold", "close"), self.narrowing(plant), plant(drop_one_identity))
+        outcome = optimize(lab.model(SCALED), items)
+        assert verdicts(outcome) == ["passed", "passed", "passed"]
+        narrowed = outcome.steps[1].outputs[0]
+        assert narrowed.previous.same_bits
+        assert not narrowed.original.same_bits
+        assert narrowed.original.size == 5 * 2
+        assert outcome.feeds == "generated, seeds 0, 1: x float32 [5, 3]"
+
+    def test_do_not_excuse_wrong_numbers_and_leave_no_trace_when_undone(
+        self, lab: Lab, plant: Planter
+    ) -> None:
+        items = (self.narrowing(plant, 1.01), plant(drop_one_identity))
+        outcome = optimize(lab.model(SCALED), items, on_fail="undo")
+        assert verdicts(outcome) == ["failed", "passed"]
+        assert str(outcome.model.graph.inputs[0].shape) == "[N,3]"
+        assert outcome.feeds.endswith("x float32 [2, 3] | x float32 [3, 3]")
+
+    def test_are_what_later_passes_must_keep(self, lab: Lab, plant: Planter) -> None:
+        def widen(model: ir.Model) -> None:
+            model.graph.inputs[0].shape = ir.Shape(["N", 3])
+
+        def change(model: ir.Model) -> None:
+            model.graph.inputs[0].shape = ir.Shape([6, 3])
+
+        for edit in (widen, change):
+            items = (self.narrowing(plant), plant(edit, "later"))
+            outcome = optimize(lab.model(SCALED), items, check=False)
+            assert verdicts(outcome) == ["not checked", "failed"]

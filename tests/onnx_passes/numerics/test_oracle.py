@@ -155,3 +155,18 @@ def test_a_model_nothing_loads_is_a_model_error_and_not_a_wrong_feed(lab: Lab) -
     model = lab.model("g (float[2] x) => (float[2] y) { y = own.Op(x) }", domains=', "own": 1')
     with pytest.raises(ModelError, match="onnxruntime cannot load the model"):
         _ = Oracle(model).expected
+
+
+def test_narrowed_feeds_have_the_sizes_of_the_narrower_model(lab: Lab) -> None:
+    text = "g (float[N] x, float[M] z) => (float[N] y, float[M] u) { y = Neg(x) u = Neg(z) }"
+    model, narrow = lab.model(text), lab.model(text.replace("float[N] x", "float[7] x"))
+    oracle = Oracle(model, shapes={"z": (5,)})
+    assert oracle.narrowed(model) is oracle
+    narrowed = oracle.narrowed(narrow)
+    shapes = {name: array.shape for name, array in narrowed.feeds[0].items()}
+    assert shapes == {"x": (7,), "z": (5,)}
+    assert narrowed.answers(narrow)[0]["y"].shape == (7,)
+    with pytest.raises(UsageError, match=r"input 'x' is \[7\], got \[2\]"):
+        Oracle(model, shapes={"x": (2,)}).narrowed(narrow)
+    given = {"x": np.ones(7, np.float32), "z": np.ones(3, np.float32)}
+    assert Oracle(model, given).narrowed(narrow).feeds == [given]
