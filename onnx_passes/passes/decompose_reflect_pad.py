@@ -185,7 +185,7 @@ def _cut(emit: Emitter, x: ir.Value, margins: list[_Margin]) -> ir.Value:
     starts = np.array([margin.cut()[0] for margin in cut], np.int64)
     ends = np.array([-margin.cut()[1] or _TO_THE_END for margin in cut], np.int64)
     axes = np.array([margin.axis for margin in cut], np.int64)
-    return emit.op("Slice", x, starts, ends, axes, hint="cut", dtype=x.dtype, dims=dims)
+    return _typed(emit.op("Slice", x, starts, ends, axes, hint="cut", dims=dims), x)
 
 
 def _joined(emit: Emitter, x: ir.Value, margin: _Margin) -> ir.Value:
@@ -202,7 +202,7 @@ def _row(emit: Emitter, x: ir.Value, axis: int, row: int) -> ir.Value:
     dims = _dims(x)
     if dims is not None:
         dims[axis] = 1
-    return emit.op("Slice", x, *bounds, hint="row", dtype=x.dtype, dims=dims)
+    return _typed(emit.op("Slice", x, *bounds, hint="row", dims=dims), x)
 
 
 def _gathered(emit: Emitter, x: ir.Value, margin: _Margin, extent: int) -> ir.Value:
@@ -212,7 +212,14 @@ def _gathered(emit: Emitter, x: ir.Value, margin: _Margin, extent: int) -> ir.Va
     dims = _dims(x)
     if dims is not None:
         dims[margin.axis] = len(order)
-    return emit.op("Gather", x, order, hint="mirrored", dtype=x.dtype, dims=dims, axis=margin.axis)
+    gathered = emit.op("Gather", x, order, hint="mirrored", dims=dims, axis=margin.axis)
+    return _typed(gathered, x)
+
+
+def _typed(value: ir.Value, x: ir.Value) -> ir.Value:
+    """Return ``value`` with the type of ``x``, which may be unknown."""
+    value.type = x.type
+    return value
 
 
 def _data(pad: ir.Node) -> ir.Value:

@@ -58,6 +58,19 @@ def test_rewrites_two_in_one_model_and_keeps_pads_that_another_reads(lab: Lab) -
     assert "p" in lab.initializers(model)
 
 
+@pytest.mark.parametrize("max_slices", [0, 8])
+def test_rewrites_what_has_no_recorded_type(lab: Lab, max_slices: int) -> None:
+    model = lab.model(f"""
+        g (float[2, 6] x) => (float[2, 7] y) <int64[4] p = {{0, 2, 0, -1}}> {{
+            h = Relu(x)
+            i = {PAD}(h, p)
+            y = Neg(i)
+        }}""")
+    relu = model.graph[0].outputs[0]
+    relu.shape, relu.type = model.graph.inputs[0].shape, None
+    assert lab.exact(DecomposeReflectPad(max_slices), model).rewritten
+
+
 def test_rewrites_inside_a_branch_and_reads_the_outer_graph(lab: Lab) -> None:
     model = lab.model(f"""
         g (float[2, 6] x, bool c) => (float[2, 7] y) <int64[4] p = {{0, 1, 0, 0}}> {{
