@@ -91,12 +91,19 @@ class Corners:
         slowest = [change(offset) for offset in self.offsets[-1]]
         return dataclasses.replace(self, offsets=[*self.offsets[:-1], slowest])
 
-    def pattern(self) -> Operand | None:
-        """Return how far each corner lies after the first, int32 [K], where that is known now."""
-        steps = [step for step in self.steps if isinstance(step, np.ndarray)]
-        if not steps or len(steps) < len(self.steps):
-            return None
-        return np.concatenate([self._distance(corner) for corner in self.all()])
+    def together(self, groups: list[list[tuple[int, ...]]]) -> list[Operand]:
+        """Return for each group of corners their indices side by side, int32 [N, P, n]."""
+        emit, site = self.site.emit, self.site
+        sizes = [site.batch, site.points, integer(1)]
+        if self.steps and all(isinstance(step, np.ndarray) for step in self.steps):
+            first = emit.reshape(self.offsets[0][0], sizes, hint="corner_rows")
+            patterns = [np.concatenate([self._distance(one) for one in group]) for group in groups]
+            return [emit.math("Add", first, pattern, hint="corners") for pattern in patterns]
+        indices = self.indices()
+        return [
+            emit.concat([emit.reshape(indices[one], sizes, hint="corner_rows") for one in group], 2)
+            for group in groups
+        ]
 
     def _from_first(self, corner: tuple[int, ...]) -> Operand:
         first, distance = self.offsets[0][0], self._distance(corner)

@@ -9,7 +9,10 @@ Both add in ONNX Runtime's order. The forms that let a MatMul add are in ``matmu
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from onnx_passes.grid_sample import padding
 from onnx_passes.grid_sample.corners import INDEX, Corners, corners_of
@@ -50,8 +53,10 @@ def elements(site: Site) -> ir.Value:
 
 def rows(site: Site) -> ir.Value:
     """Emit the form ``rows`` and return y."""
-    emit, dtype = site.emit, site.problem.compute
     corners = corners_of(site, channels_last=True)
+    if corners.weights and not corners.products and isinstance(site.channels, np.ndarray):
+        return _long_rows(site, corners, int(site.channels.item()))
+    emit, dtype = site.emit, site.problem.compute
     table = rows_table(site)
     runs = Runs.of(site, by_picture=True)
 
@@ -67,6 +72,41 @@ def rows(site: Site) -> ir.Value:
         return channels_first(runs, run, last)
 
     return finish(runs, list(map(total, corners.in_runs(runs), runs.all())))
+
+
+def _long_rows(site: Site, corners: Corners, channels: int) -> ir.Value:
+    """Emit the form ``rows`` with the corners of one tap on the first axis side by side.
+
+    They share the weight of that tap: one Gather fetches them as one long row, and one Mul weighs
+    it. The sum is then cut along the next axis, and so on.
+    """
+    emit, taps = site.emit, corners.taps
+    slow = list(itertools.product(range(taps), repeat=site.problem.spatial - 1))
+    runs = Runs.of(site, by_picture=True)
+    table = rows_table(site)
+    groups = corners.together([[(tap, *rest) for rest in slow] for tap in range(taps)])
+    indices = [runs.cut(group, 1) for group in groups]
+    parts = []
+    for number, (piece, run) in enumerate(zip(corners.in_runs(runs), runs.all(), strict=True)):
+        fetch = functools.partial(_long_row, site, table, run, len(slow))
+        terms = [fetch(index[number]) for index in indices]
+        width = len(slow) * channels
+        total = _weighted(emit, piece.weights[0], terms)
+        for weights in piece.weights[1:]:
+            width //= taps
+            terms = emit.split(total, 3, [width] * taps, "next_axis")
+            total = _weighted(emit, weights, terms)
+        parts.append(channels_first(runs, run, total))
+    return finish(runs, parts)
+
+
+def _long_row(site: Site, table: ir.Value, run: Run, count: int, index: Operand) -> Operand:
+    """Fetch ``count`` rows for each point as one, [N, 1, P, count * C]."""
+    sizes = [run.batch, run.length, integer(count), site.channels]
+    dims = static_dims(sizes)
+    rows = site.emit.op("Gather", table, index, hint="pixels", dtype=table.dtype, dims=dims, axis=0)
+    length = site.emit.math("Mul", site.channels, integer(count))
+    return site.emit.reshape(rows, [run.batch, integer(1), run.length, length], hint="long_row")
 
 
 def blend(
@@ -142,6 +182,12 @@ def _spread(site: Site, sizes: list[Operand], offset: Operand) -> Operand:
     """Repeat an offset [N, 1, P] for every channel."""
     shape, dims = site.emit.stack(sizes), static_dims(sizes)
     return site.emit.op("Expand", offset, shape, hint="each_channel", dtype=INDEX, dims=dims)
+
+
+def _weighted(emit: Emitter, weights: list[Operand], pixels: list[Operand]) -> Operand:
+    """Return the weighted sum over one axis."""
+    pairs = zip(weights, pixels, strict=True)
+    return _sum(emit, [emit.math("Mul", *pair, hint="weighted") for pair in pairs])
 
 
 def _sum(emit: Emitter, terms: list[Operand]) -> Operand:

@@ -36,7 +36,7 @@ def packed(site: Site) -> ir.Value:
     corners = corners_of(site, channels_last=True)
     table, count = rows_table(site), integer(len(corners.all()))
     runs = Runs.of(site, by_picture=True)
-    indices = runs.cut(_packed_index(corners), 1)
+    indices = runs.cut(corners.together([corners.all()])[0], 1)
     weights = runs.cut(_packed_weight(corners), 2)
     parts = []
     for index, weight, run in zip(indices, weights, runs.all(), strict=True):
@@ -99,18 +99,6 @@ def _ruler(site: Site, size: Operand) -> Operand:
     numbers = emit.op("Range", zero, scalar, one, hint="ruler", dims=[None])
     wide = emit.cast(numbers, compute, hint="ruler")
     return emit.reshape(wide, [integer(1), size, integer(1)], hint="ruler")
-
-
-def _packed_index(corners: Corners) -> Operand:
-    """Return the index of every corner of every point, int32 [N, P, K]."""
-    site = corners.site
-    sizes = [site.batch, site.points, integer(1)]
-    reshape = site.emit.reshape
-    if (pattern := corners.pattern()) is not None:
-        first = reshape(corners.offsets[0][0], sizes, hint="corner_rows")
-        return site.emit.math("Add", first, pattern, hint="corners")
-    each = [reshape(index, sizes, hint="corner_rows") for index in corners.indices().values()]
-    return site.emit.concat(each, 2, "corners")
 
 
 def _packed_weight(corners: Corners) -> Operand:
