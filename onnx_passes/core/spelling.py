@@ -18,7 +18,9 @@ from onnx_passes.core.values import (
     fresh_name,
     new_initializer,
     remove,
+    replace,
     value_names,
+    why_not_replace,
 )
 
 if TYPE_CHECKING:
@@ -175,6 +177,20 @@ def remove_unread(node: ir.Node) -> bool:
     for value in before:
         drop_unread_constant(value)
     return True
+
+
+def pass_through(node: ir.Node, source: ir.Value) -> None:
+    """Let the readers of ``node`` read ``source``, which holds the same.
+
+    Where a name of a graph output is in the way, the node stays as an Identity.
+    """
+    if why_not_replace(node.outputs[0], source) is None:
+        replace(node.outputs[0], source)
+        remove_unread(node)
+        return
+    node.op_type = "Identity"
+    node.attributes.clear()
+    set_inputs(node, [source])
 
 
 def drop_unread_constant(value: ir.Value | None) -> None:
