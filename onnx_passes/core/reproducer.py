@@ -155,7 +155,7 @@ def _smallest(culprit: Culprit, settings: Settings) -> tuple[ir.Model, Arrays | 
     if culprit.tensor is not None and culprit.feeds is not None:
         for piece, feeds in _pieces(culprit.before, culprit.tensor.name, culprit.feeds):
             if _fails(piece, culprit, dataclasses.replace(settings, feeds=feeds, shapes=None)):
-                return piece, feeds
+                return piece, feeds or None  # a piece of constants takes none
     given = settings.feeds
     return culprit.model, None if given is None else {k: np.asarray(v) for k, v in given.items()}
 
