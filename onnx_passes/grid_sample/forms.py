@@ -8,6 +8,7 @@ Both add in ONNX Runtime's order. The forms that let a MatMul add are in ``matmu
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from typing import TYPE_CHECKING
@@ -86,8 +87,9 @@ def _long_rows(site: Site, corners: Corners, channels: int) -> ir.Value:
     table = rows_table(site)
     groups = corners.together([[(tap, *rest) for rest in slow] for tap in range(taps)])
     indices = [runs.cut(group, 1) for group in groups]
+    weighing = dataclasses.replace(corners, offsets=[])
     parts = []
-    for number, (piece, run) in enumerate(zip(corners.in_runs(runs), runs.all(), strict=True)):
+    for number, (piece, run) in enumerate(zip(weighing.in_runs(runs), runs.all(), strict=True)):
         fetch = functools.partial(_long_row, site, table, run, len(slow))
         terms = [fetch(index[number]) for index in indices]
         width = len(slow) * channels
@@ -180,6 +182,8 @@ def rows_table(site: Site) -> ir.Value:
 
 def _spread(site: Site, sizes: list[Operand], offset: Operand) -> Operand:
     """Repeat an offset [N, 1, P] for every channel."""
+    if static_dims([site.channels]) == [1]:
+        return offset
     shape, dims = site.emit.stack(sizes), static_dims(sizes)
     return site.emit.op("Expand", offset, shape, hint="each_channel", dtype=INDEX, dims=dims)
 

@@ -14,6 +14,7 @@ Padding = Literal["zeros", "border", "reflection"]
 OLDEST_OPSET = 11  # GridSample is of opset 16; exporters for older CANN write it into opset 11
 BFLOAT16_OPSET = 13  # Gather, Add and Mul take bfloat16 from here on
 
+INDEX_LIMIT = 2**31
 TAPS = {"nearest": 1, "linear": 2, "cubic": 4}  # pixels on one axis
 
 # Opset 20 renamed bilinear to linear and bicubic to cubic.
@@ -159,6 +160,8 @@ def _extent_reason(x: ir.Value, grid: ir.Value, spatial: int) -> str | None:
         return f"batch {grid_dims[0]} of grid and {x_dims[0]} of x differ; ONNX does not broadcast"
     if 0 in x_dims[1:] or 0 in grid_dims[1:]:
         return "an extent is 0: there is nothing to sample"
+    if (pixels := _product((x_dims[0], *x_dims[2:]))) is not None and pixels >= INDEX_LIMIT:
+        return f"x {x.name!r} has {pixels} pixels, more than an int32 index can count"
     return None
 
 

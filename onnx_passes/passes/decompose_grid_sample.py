@@ -9,6 +9,8 @@ After::
     grid -> pixel coordinates (float32) -> taps and weights -> index (int32)
     x -> frame of zeros -> Gather or GatherElements of each corner -> weighted sum -> y
 
+docs/grid_sample.md has the formulas, the forms and what they cost.
+
 Fires when:
     the node is ``ai.onnx::GridSample`` of any spelling (opset 16, 20 or 22, and the opset 11 that
     exporters for older CANN write), any mode, padding and align_corners, x and grid of rank 3, 4
@@ -17,15 +19,17 @@ Fires when:
 
 Leaves alone:
     - an unknown rank or type of x or grid, or a type that is not floating-point;
-    - a rank other than 3, 4 or 5, different ranks or batches, or an extent of 0;
+    - a rank other than 3, 4 or 5, different ranks or batches, an extent of 0, or 2^31 pixels;
     - an attribute that is out of range, or set by the caller of a function;
-    - an opset below 11 (no GatherElements), or below 13 with bfloat16.
+    - an opset below 11 (no GatherElements), or below 13 with bfloat16;
+    - what the form asked for cannot do: ``tent`` is for linear with zeros or border.
 
 Numerics:
     Bit-equal to ONNX Runtime's kernel with graph optimisation off, signed zeros, NaN, infinite and
     huge coordinates included. float16 and bfloat16 are computed in float32 and rounded once, as
-    ONNX Runtime does. Cubic on rank 5, which it lacks, equals the reference evaluator within
-    4 float32 eps of the largest pixel.
+    ONNX Runtime does. What it cannot run (rank 3, cubic on rank 5) equals the reference evaluator
+    within 4 float32 eps of the largest pixel. The forms ``packed`` and ``tent``, and
+    ``zeros=value``, are close: 4 float32 eps of the largest pixel, for finite pixels.
 
 References:
     - https://onnx.ai/onnx/operators/onnx__GridSample.html

@@ -142,6 +142,11 @@ def test_reads_the_spelling_of(lab: Lab, opset: int, mode: str) -> None:
             id="an empty picture",
         ),
         pytest.param(
+            model_of(PLAIN, x="float[1,1,65536,32768] x"),
+            "x 'x' has 2147483648 pixels, more than an int32 index can count",
+            id="a picture beyond int32",
+        ),
+        pytest.param(
             model_of(PLAIN, x="int32[1,2,3,4] x"),
             "x 'x' is INT32",
             id="integer pixels",
