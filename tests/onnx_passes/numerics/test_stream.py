@@ -250,6 +250,14 @@ class TestMemory:
         text = self.chain("t{n} = Add(t{p}, k) side{n} = Exp(t{n}) end{n} = Neg(side{n})")
         assert self.most_held(lab, text, [*(f"t{n + 1}" for n in range(CHAIN_LENGTH)), "y"]) == 1
 
+    def test_what_is_read_inside_a_piece_only_does_not_leave_it(self, lab: Lab) -> None:
+        model = lab.model(
+            "g (float[2] x) => (y) { a = Abs(x) b = Exp(a) c = Neg(b) d = Add(c, b) y = Mul(d, b) }"
+        )
+        stream = Stream(model, generate(model), ["c", "y"])
+        assert stream._outputs(stream._piece(["y"])) == ["c", "y"]
+        assert stream._outputs(stream._piece(["c"])) == ["b", "c"]
+
     def test_a_feed_goes_with_its_last_reader(self, lab: Lab) -> None:
         model = lab.model("g (float[2] x) => (float[2] y) { a = Abs(x) b = Add(a, x) y = Neg(b) }")
         stream = Stream(model, generate(model), ["a", "b", "y"])

@@ -93,3 +93,46 @@ def test_weights_in_a_file_stay_there(model: ir.Model, tmp_path: Path) -> None:
     np.testing.assert_array_equal(run_model(external, feeds(condition=True))["y"], expected)
     save(external, tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx.data").exists()
+
+
+def test_what_onnxruntime_takes_as_no_array_stays_inside() -> None:
+    model = ir.from_onnx_text("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[64] x, float[512] given) => (float[64] y) { y = Add(x, x) }
+    """)
+    rng = np.random.default_rng(0)
+    node = model.graph[0]
+    small = ir.tensor(rng.standard_normal(16).astype(np.float32), name="small")
+    half = ir.Tensor(np.zeros(1024, ir.DataType.BFLOAT16.numpy()), name="half")
+    for tensor in (small, half):
+        value = ir.Value(name=tensor.name, const_value=tensor)
+        model.graph.register_initializer(value)
+        model.graph.insert_before(node, ir.node("Neg", [value]))
+    default = model.graph.inputs[1]
+    default.const_value = ir.tensor(np.ones(512, np.float32), name="given")
+    model.graph.register_initializer(default)
+    model.graph.insert_before(node, ir.node("Neg", [default]))
+    proto, arrays = split_weights(model)
+    assert arrays == {}
+    assert {tensor.name for tensor in proto.graph.initializer} == {"small", "half", "given"}
+    assert not any(tensor.external_data for tensor in proto.graph.initializer)
+
+
+def test_a_weight_of_a_branch_is_read_from_its_file(tmp_path: Path) -> None:
+    model = ir.from_onnx_text("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x, bool c) => (float[2] y) {
+            y = If (c) <
+                then_branch = t () => (float[2] a) <float[2] k = {1, 2}> { a = Add(x, k) },
+                else_branch = e () => (float[2] d) { d = Neg(x) }
+            >
+        }
+    """)
+    (k,) = (value for graph in model.graphs() for value in graph.initializers.values())
+    np.array([3, 4], np.float32).tofile(tmp_path / "k.bin")
+    k.const_value = ir.ExternalTensor(
+        "k.bin", 0, 8, ir.DataType.FLOAT, shape=ir.Shape([2]), name="k", base_dir=tmp_path
+    )
+    x = np.array([1, 1], np.float32)
+    assert run_model(model, {"x": x, "c": np.array(True)})["y"].tolist() == [4, 5]
+    assert isinstance(k.const_value, ir.ExternalTensor)
