@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.core.emit import Names
+from onnx_passes.core.names import Names
 from onnx_passes.core.values import constant, drop_unread_initializer, new_initializer
 
 if TYPE_CHECKING:

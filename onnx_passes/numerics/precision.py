@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.core.contract import UsageError
-from onnx_passes.core.emit import Names
+from onnx_passes.core.names import Names
 from onnx_passes.core.registry import did_you_mean
 from onnx_passes.numerics.compare import greatest_difference
 from onnx_passes.numerics.half import (
