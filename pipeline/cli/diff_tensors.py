@@ -34,6 +34,9 @@ def diff_tensors(
     """Compare every shared tensor on the first set of feeds; return the exit code."""
     from onnx_passes.numerics.tensors import compare_tensors, first_wrong, shared_names
 
+    if tolerance == "inexact":
+        msg = "--tolerance inexact is measured at outputs only; compare tensors with close or exact"
+        raise UsageError(msg)
     total = len(shared_names(a, b))
     found: list[TensorDifference] = []
     feeds, kind = oracle.feeds[0], type(oracle.runner)

@@ -196,7 +196,7 @@ class TestNotANumber:
         # The smallest nudge makes NaN of the root of 1 - 1.
         text = """
             g (float[64] x) => (float[64] y) <float one = {1}, float zero = {0}> {
-                z = SSS(x, one) r = Sqrt(z) s = IsNaN(r) y = Where(s, zero, z)
+                z = SSS(x, one) r = Sqrt(z) s = IsNaN(r) y = Where(s, zero, r)
             }
         """
         a, b = lab.model(text.replace("SSS", "Sub")), lab.model(text.replace("SSS", "Add"))

@@ -251,6 +251,12 @@ class TestKindsOfModels:
         paths = [write(f"g (float[2] {n}) => (float[2] y) {{ y = Abs({n}) }}") for n in ("x", "in")]
         assert "no feed for input 'in'" in refused("diff", *paths, "--tensors", "shared")
 
+    def test_a_tolerance_that_inner_tensors_have_not_is_refused(
+        self, refused: Callable[..., str], write: Callable[[str], Path]
+    ) -> None:
+        said = refused("diff", write(A), write(A), "--tensors", "shared", "--tolerance", "inexact")
+        assert "measured at outputs only; compare tensors with close or exact" in said
+
     def test_the_reference_evaluator_steps_in(self, shared: Callable[..., Answer]) -> None:
         text = """
             g (float[1, 1, 2, 2, 2] x, float[1, 1, 1, 1, 3] at) => (float[1, 1, 1, 1, 1] y)
