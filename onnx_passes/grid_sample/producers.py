@@ -1,14 +1,15 @@
 """The nodes that make a sampling grid, as far as they only move and combine coordinates.
 
 A grid must be float32 from where its coordinates are combined, not only from where they are turned
-into pixels: a thin-plate spline multiplies by matrices that nearly cancel, and in float16 that alone
-moves StarNet's grid by 0.05, two pixels of a picture 100 wide (benchmarks/README.md, "float16").
+into pixels: a thin-plate spline multiplies by matrices that nearly cancel, and in float16 that
+alone moves StarNet's grid by 0.05, two pixels of a picture 100 wide. Results: benchmarks/half.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_passes.core.emit import PRECISION_KEY
 from onnx_passes.core.values import constant
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ _SUMS = {"Add", "Sub"}
 _PRODUCTS = {"Div", "Gemm", "MatMul", "Mul"}
 # Inputs of moving operators that hold coordinates; the others are shapes, axes and indices.
 _FIRST_INPUT_ONLY = _MOVES - {"Concat"}
+
+
+def mark_producers(grid: ir.Value) -> None:
+    """Mark the nodes that ``grid`` is a linear function of: they must stay float32."""
+    for node in linear_producers(grid):
+        node.metadata_props[PRECISION_KEY] = "float32"
 
 
 def linear_producers(grid: ir.Value) -> list[ir.Node]:

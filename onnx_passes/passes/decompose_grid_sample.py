@@ -50,6 +50,7 @@ from onnx_passes.grid_sample import forms, matmul
 from onnx_passes.grid_sample.choice import choose
 from onnx_passes.grid_sample.known import complete_inputs
 from onnx_passes.grid_sample.problem import Problem, why_not
+from onnx_passes.grid_sample.producers import mark_producers
 from onnx_passes.grid_sample.site import Options, Site
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ class DecomposeGridSample(Pass):
             note = label(node)
             if refusal := self._why_not(node, opset):
                 result.skipped.append(Note(note, refusal))
-            elif names is not None:
+            elif names is not None and node.inputs[1] is not None:
+                mark_producers(node.inputs[1])
                 result.rewritten.append(
                     Note(note, self._replace(node, Emitter(node, names, opset)))
                 )

@@ -399,18 +399,16 @@ def decomposed(starnet_onnx: Path) -> tuple[ir.Model, str]:
 class TestStarNet:
     """The rectified image and the grid that samples it."""
 
-    def test_marks_alone_cannot_save_a_grid_that_is_computed_in_float16(
+    def test_the_marks_save_it(
         self, decomposed: tuple[ir.Model, str], word_images: Float32
     ) -> None:
         model, rectified = decomposed
-        images = word_images[:2]
-        grid_path = {"MatMul.3", "MatMul.4", "Reshape.3"}
-        errors = [
-            half_error(model, [{"x": images}], keep, marks=marks, tensors=False)
+        nothing, marked = (
+            half_error(model, [{"x": word_images[:2]}], (), marks=marks, tensors=False)
             .outputs[rectified]
             .max_abs
-            for keep, marks in (((), False), ((), True), (grid_path, False), (grid_path, True))
-        ]
-        nothing, marked, path, both = errors
-        assert min(nothing, marked) > 0.1
-        assert both < path / 2 < 0.05
+            for marks in (False, True)
+        )
+        # Measured 1.0 and 0.006; pictures are in [-1, 1].
+        assert nothing > 0.1
+        assert marked < 0.02
