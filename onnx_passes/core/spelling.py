@@ -98,6 +98,12 @@ def extents(value: ir.Value | None) -> list[int | None] | None:
     return [dim if isinstance(dim, int) else None for dim in value.shape]
 
 
+def extent(value: ir.Value | None, axis: int) -> int | None:
+    """Return the recorded extent of one axis of ``value``, None if it is not static."""
+    shape = extents(value) or []
+    return shape[axis] if -len(shape) <= axis < len(shape) else None
+
+
 def slice_axes(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
     """Return start, end and step of a Slice for each axis, or None if they are no constants.
 
@@ -115,16 +121,16 @@ def slice_axes(node: ir.Node) -> dict[int, tuple[int, int, int]] | None:
     return dict(zip(axes, zip(starts, ends, steps, strict=True), strict=True))
 
 
-def picked(extent: int, start: int, end: int, step: int) -> range | None:
-    """Return the indices that a Slice takes from an axis of ``extent``.
+def picked(size: int, start: int, end: int, step: int) -> range | None:
+    """Return the indices that a Slice takes from an axis of ``size`` elements.
 
     Returns:
         None where NumPy and the clamping of the specification disagree: a negative step that
         starts before the first element, or one on an empty axis.
     """
-    if step < 0 and (extent == 0 or start < -extent):
+    if step < 0 and (size == 0 or start < -size):
         return None
-    return range(extent)[start:end:step]
+    return range(size)[start:end:step]
 
 
 class Constants:

@@ -49,6 +49,7 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.registry import register
 from onnx_passes.core.spelling import (
     TO_THE_END,
+    extent,
     extents,
     input_of,
     integers,
@@ -190,14 +191,14 @@ def _dropout(node: ir.Node, opset: int) -> int | str | None:
 
 
 def _slice(node: ir.Node, _: int) -> int | str | None:
-    taken, shape = slice_axes(node), extents(node.inputs[0])
+    taken = slice_axes(node)
     if taken is None:
         return "its starts, ends, axes or steps are computed"
     for axis, (start, end, step) in taken.items():
-        extent = shape[axis] if shape is not None else None
+        size = extent(node.inputs[0], axis)
         whole = start == 0 and end >= TO_THE_END
-        if extent is not None:
-            whole = whole or len(range(extent)[start:end]) == extent
+        if size is not None:
+            whole = whole or len(range(size)[start:end]) == size
         if step != 1 or not whole:
             return None
     return 0
@@ -240,7 +241,7 @@ def _why_widened(value: ir.Value | None, tensor: ir.TensorProtocol) -> str | Non
     if shape is None or len(sizes) > len(shape):
         return "its constant may widen the other operand"
     pairs = zip(sizes, shape[len(shape) - len(sizes) :], strict=True)
-    fits = all(size in {1, extent} for size, extent in pairs)
+    fits = all(size in {1, old} for size, old in pairs)
     return None if fits else "its constant may widen the other operand"
 
 
