@@ -136,6 +136,13 @@ class TestNoise:
             # An ulp of 4096 is 2048 spacings of 2.
             assert allowed.atol > 100 * NOISE_FACTOR * spacing * found[name].peak
 
+    def test_the_rounding_of_the_feeds_counts(self, lab: Lab) -> None:
+        model = lab.model("g (float[4] x) => (float[4] y) { a = Mul(x, x) y = Exp(a) }")
+        found = differences(model, model, {"x": np.array([3, 3, 3, 3], np.float32)})
+        assert found["y"].allowed is not None
+        # An ulp of 3 is 2 / 3 of a spacing, and 18 times that for exp(x * x).
+        assert found["y"].allowed.atol > 4 * NOISE_FACTOR * 2.0**-23 * found["y"].peak
+
     def test_integers_have_no_rounding(self, lab: Lab) -> None:
         text = (
             "g (float[4] x) => (int64[4] y) <float k = {KKK}> { a = Mul(x, k) y = Cast<to=7>(a) }"
