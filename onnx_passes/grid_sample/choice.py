@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Measured with onnxruntime 1.32 on x86-64, see docs/grid_sample.md: below, a row of channels is
 # too short to be worth one copy each; above, an index for every channel costs more than it saves.
-CPU_ROWS_FROM_CHANNELS = 16
+ROWS_FROM_CHANNELS = 32
 # The rows of all corners of a run fill this: little enough to be summed before they leave the
 # cache, enough to be worth the nodes.
 CPU_RUN_BYTES = 4 << 20
@@ -75,7 +75,7 @@ def _for_cpu(problem: Problem) -> tuple[str, str]:
     channels = problem.x_dims[1]
     if channels is None:
         return "rows", "the number of channels is dynamic"
-    if channels < CPU_ROWS_FROM_CHANNELS:
+    if channels < ROWS_FROM_CHANNELS:
         return "elements", f"{channels} channels make rows too short"
     return "rows", f"one row holds {channels} channels"
 
@@ -88,7 +88,7 @@ def _for_ascend(problem: Problem) -> tuple[str, str]:
         return "rows", "GatherElements of a dynamic size may fall to AI CPU"
     if size >= AI_CPU_DATA_BYTES:
         return "rows", f"GatherElements on {size} bytes would fall to AI CPU"
-    if (problem.x_dims[1] or 0) < CPU_ROWS_FROM_CHANNELS:
+    if (problem.x_dims[1] or 0) < ROWS_FROM_CHANNELS:
         return "elements", f"GatherElements on {size} bytes stays on AI Core"
     return "rows", f"one row holds {problem.x_dims[1]} channels"
 
