@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # What goes into a file or a pipe has no width of its own; the default of 80 cuts tables.
 PIPE_COLUMNS = 100
-out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 def emit_json(document: object) -> None:
