@@ -1,4 +1,4 @@
-"""fuse-batch-norm: fold BatchNormalization into the Conv, ConvTranspose or Gemm before it.
+"""fuse-batch-norm: fold BatchNormalization into what is around it.
 
 Before::
 
@@ -8,9 +8,15 @@ After::
 
     x -> Conv(w * f, (b - mean) * f + B) -> y,  with f = scale / sqrt(var + epsilon)
 
+The same for ConvTranspose and Gemm; and between two Transposes that undo each other::
+
+    x -> Transpose -> BatchNormalization -> Transpose -> y
+    x -> Mul(f) -> Add(B - mean * f) -> y,  f along the axis that was the channels'
+
 Fires when:
     BatchNormalization is in inference mode, its parameters and the weights and bias of the node
-    before it are constants, and nothing else reads what that node makes.
+    before it are constants, and nothing else reads what that node makes; a Transpose may have other
+    readers, and then stays for them.
 
 Leaves alone:
     - training mode: ``training_mode=1``, more than one output, opset 6 and older (``is_test``).
@@ -20,6 +26,9 @@ Leaves alone:
     - a channel whose ``var + epsilon`` is not positive: the factor is no number.
     - a weight or bias that would no longer be finite in its dtype.
     - a Gemm whose ``C`` differs from row to row: the fused one would be a matrix as large.
+    - a BatchNormalization on its own: Mul and Add would be two nodes for one.
+    - between Transposes: a result that another node reads or that is a graph output, and an input
+      whose dtype is unknown or not that of the parameters.
     - bodies of functions: a function has no initializers.
 
 Numerics:
@@ -32,6 +41,7 @@ Numerics:
     - after: each weight and the bias err by u, the sum by (K + 1) u: at most (K + 2) u A.
 
     Hence ``|y - y_before| <= (K + 8) eps A``: K + 4 to the first order, 4 for the higher ones.
+    Between Transposes the same holds with K = 0 and ``A = |f| (|x| + |mean|) + |B|``.
     A new weight below the normal range of the dtype errs by half its smallest number instead.
 
 References:
@@ -41,7 +51,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -65,12 +75,13 @@ if TYPE_CHECKING:
 _DTYPES = (ir.DataType.FLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _BEFORE = ("Conv", "ConvTranspose", "Gemm")
 _Float64 = np.ndarray[Any, np.dtype[np.float64]]
+_Constants = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 
 @register
 @dataclass(frozen=True)
 class FuseBatchNorm(Pass):
-    """Fold BatchNormalization into the Conv, ConvTranspose or Gemm before it."""
+    """Fold BatchNormalization into a Conv, ConvTranspose or Gemm, or out of two Transposes."""
 
     name: ClassVar[str] = "fuse-batch-norm"
     exactness: ClassVar[Exactness] = "close"
@@ -82,17 +93,26 @@ class FuseBatchNorm(Pass):
         names, foldable = value_names(model), set(model.graphs())
         for norm in list(_batch_norms(model)):
             before = norm.inputs[0].producer() if norm.inputs[0] is not None else None
-            refusal = _why_not_mode(norm, foldable, model) or _why_not_before(norm, before)
+            after = _undone(norm, before)
+            refusal = _why_not_mode(norm, foldable, model)
+            if before is not None and after is not None:
+                refusal = refusal or _why_not_between(norm, before)
+            else:
+                refusal = refusal or _why_not_before(norm, before)
             if refusal or before is None:
                 result.skipped.append(Note(label(norm), refusal or "nothing makes its input"))
                 continue
-            weight, bias = _fused(norm, before)
-            if not np.isfinite(weight).all() or not np.isfinite(bias).all():
-                text = f"a weight or bias would not be finite in {weight.dtype}"
+            fused = _fused(norm, before)
+            if not all(np.isfinite(array).all() for array in fused):
+                text = f"a weight or bias would not be finite in {fused[0].dtype}"
                 result.skipped.append(Note(label(norm), text))
                 continue
             note = Note(label(norm), f"folded into {label(before)}")
-            _replace(norm, before, (weight, bias), names)
+            if after is not None:
+                note = Note(label(norm), "with its two Transposes, as Mul and Add")
+                _unwrap(norm, (before, after), fused, names)
+            else:
+                _replace(norm, before, fused, names)
             result.rewritten.append(note)
         return result
 
@@ -117,6 +137,32 @@ def _why_not_mode(norm: ir.Node, foldable: set[ir.Graph], model: ir.Model) -> st
     if not norm.attributes.get_int("spatial", 1):
         return "spatial=0: a factor for each position"
     return None
+
+
+def _undone(norm: ir.Node, before: ir.Node | None) -> ir.Node | None:
+    """Return the Transpose after ``norm`` that undoes the one before it, or None."""
+    uses = list(norm.outputs[0].uses())
+    if before is None or len(uses) != 1 or norm.outputs[0].is_graph_output():
+        return None
+    after, pair = uses[0][0], (before, uses[0][0])
+    if any((node.domain, node.op_type) != ("", "Transpose") for node in pair):
+        return None
+    there, back = map(_perm, pair)
+    undone = len(there) > 1 and [there[axis] for axis in back] == sorted(there)
+    return after if undone and after.graph is before.graph is norm.graph else None
+
+
+def _perm(transpose: ir.Node) -> list[int]:
+    return list(transpose.attributes.get_ints("perm", ()) or ())
+
+
+def _why_not_between(norm: ir.Node, before: ir.Node) -> str | None:
+    """Return why ``norm`` between two Transposes is no Mul and Add of constants, or None."""
+    x, scale = cast("ir.Value", before.inputs[0]), constant(norm.inputs[1])
+    refusal = _why_not_constants(norm, before)
+    if refusal or scale is None or x.dtype == scale.dtype:
+        return refusal
+    return f"{x.name!r} is not known to be {scale.dtype.name}; run infer-shapes first"
 
 
 def _why_not_before(norm: ir.Node, before: ir.Node | None) -> str | None:
@@ -149,14 +195,19 @@ def _why_not_constants(norm: ir.Node, before: ir.Node) -> str | None:
     return None
 
 
-def _fused(norm: ir.Node, before: ir.Node) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the new weight and bias, rounded once to the dtype of the old weight."""
+def _fused(norm: ir.Node, before: ir.Node) -> _Constants:
+    """Return the new weight and bias, rounded once; after a Transpose as its input's axes want."""
     scale, shift, mean, variance = (_float64(value) for value in norm.inputs[1:5])
     factor = scale / np.sqrt(variance + _epsilon(norm))
     old_bias = _bias(before)
     bias = (-mean if old_bias is None else _rows(old_bias)[0] - mean) * factor + shift
-    stored = constant(before.inputs[1])
-    weight = _scaled(before, _float64(before.inputs[1]), factor)
+    stored = constant(norm.inputs[1])  # _why_not_constants: all of one dtype
+    if before.op_type == "Transpose":
+        perm = _perm(before)
+        shape = (-1, *[1] * (len(perm) - 1 - perm[1]))  # perm[1] is where the channels come from
+        weight, bias = factor.reshape(shape), bias.reshape(shape)
+    else:
+        weight = _scaled(before, _float64(before.inputs[1]), factor)
     dtype = stored.dtype.numpy() if stored is not None else np.float32
     with np.errstate(over="ignore"):
         return weight.astype(dtype), bias.astype(dtype)
@@ -194,12 +245,7 @@ def _rows(bias: _Float64) -> _Float64:
     return bias.reshape(-1, bias.shape[-1] if bias.ndim else 1)
 
 
-def _replace(
-    norm: ir.Node,
-    before: ir.Node,
-    fused: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
-    names: set[str],
-) -> None:
+def _replace(norm: ir.Node, before: ir.Node, fused: _Constants, names: set[str]) -> None:
     """Give ``before`` the new weight and bias, and what ``norm`` makes, name included.
 
     Two models are compared value by value, by name: the name of the old sum must not come to mean
@@ -216,6 +262,28 @@ def _replace(
     replace(normed, before.outputs[0])
     remove(norm)
     before.outputs[0].name = normed.name
+    for value in unread:
+        drop_unread_initializer(value)
+
+
+def _unwrap(
+    norm: ir.Node, pair: tuple[ir.Node, ir.Node], fused: _Constants, names: set[str]
+) -> None:
+    """Put Mul and Add in the place of the second Transpose; a first that others read stays."""
+    before, after = pair
+    graph, y, unread = cast("ir.Graph", after.graph), after.outputs[0], norm.inputs[1:]
+    old, made = y.name, cast("ir.Value", before.inputs[0])
+    for op_type, array in zip(("Mul", "Add"), fused, strict=True):
+        name = fresh_name(f"{old}.{op_type.lower()}", names)
+        node = ir.node(op_type, [made, new_initializer(graph, name, ir.Tensor(array, name=name))])
+        graph.insert_before(after, node)
+        made = node.outputs[0]
+        made.name = fresh_name(f"{old}.scaled", names)
+    replace(y, made)
+    for node in (after, norm, before):
+        if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
+            remove(node)
+    made.name = old
     for value in unread:
         drop_unread_initializer(value)
 

@@ -42,6 +42,15 @@ def weighted(lab: Lab, text: str, opset: int = 16, **given: Any) -> ir.Model:  #
     return lab.bind(model, arrays)
 
 
+BETWEEN = f"""
+g (float[N, 4, 5, 6] x, {PARAMETERS}) => (float[N, 4, 5, 6] y) {{
+    h = Transpose <perm = [0, 3, 1, 2]> (x)
+    n = BatchNormalization(h, scale, shift, mean, var)
+    y = Transpose <perm = [0, 2, 3, 1]> (n)
+}}
+"""
+
+
 def magnitudes(model: ir.Model) -> ir.Model:
     """Return a model that computes A of the docstring when it is fed |x|."""
     copy = model.clone()
@@ -155,6 +164,95 @@ def test_a_name_already_taken_is_not_taken_again(lab: Lab) -> None:
     model.graph[0].outputs[0].name = "y.weight"
     FuseBatchNorm().run(model)
     assert lab.initializers(model) == ["y.bias", "y.weight_2"]
+
+
+def test_rewrites_what_stands_between_two_transposes(lab: Lab) -> None:
+    model = weighted(lab, BETWEEN)
+    result = lab.apply(FuseBatchNorm(), model)
+    assert lab.ops(model) == ["Mul", "Add"]
+    assert lab.initializers(model) == ["y.add", "y.mul"]
+    assert lab.reasons(result.rewritten) == {
+        "BatchNormalization -> 'n'": "with its two Transposes, as Mul and Add"
+    }
+
+
+@pytest.mark.parametrize(
+    ("output", "extra", "node"),
+    [
+        pytest.param("h", "", [], id="a graph output"),
+        pytest.param("z", "z = Neg(h)", ["Neg"], id="read by another node"),
+    ],
+)
+def test_a_transpose_stays_that_is(lab: Lab, output: str, extra: str, node: list[str]) -> None:
+    text = BETWEEN.replace("=> (", f"=> (float[N, 6, 4, 5] {output}, ")
+    model = weighted(lab, text.replace("n = ", f"{extra} n = "))
+    before = lab.outputs(model)
+    lab.apply(FuseBatchNorm(), model)
+    assert lab.ops(model) == ["Transpose", *node, "Mul", "Add"]
+    after = lab.outputs(model)
+    np.testing.assert_array_equal(after[output], before[output])
+    np.testing.assert_allclose(after["y"], before["y"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(("[0, 2, 3, 1]", "[0, 3, 2, 1]"), "comes from Transpose", id="another perm"),
+        pytest.param(
+            ("=> (", "=> (float[N, 6, 4, 5] n, "), "comes from Transpose", id="a graph output"
+        ),
+        pytest.param(
+            ("y = ", "z = Neg(n) y = "), "comes from Transpose", id="a result read elsewhere"
+        ),
+        pytest.param(
+            (
+                "h = Transpose <perm = [0, 3, 1, 2]> (x)",
+                "k = Relu(x) h = Transpose <perm = [0, 3, 1, 2]> (k)",
+            ),
+            "'k' is not known to be FLOAT; run infer-shapes first",
+            id="an input of unknown dtype",
+        ),
+    ],
+)
+def test_leaves_between_transposes(lab: Lab, change: tuple[str, str], reason: str) -> None:
+    text = BETWEEN.replace(*change)
+    if "[0, 3, 2, 1]" in text:
+        text = text.replace("=> (float[N, 4, 5, 6] y)", "=> (float[N, 5, 4, 6] y)")
+    if "z = " in text:
+        text = text.replace("=> (", "=> (float[N, 6, 4, 5] z, ")
+    model = weighted(lab, text)
+    result = lab.apply(FuseBatchNorm(), model)
+    assert "BatchNormalization" in lab.ops(model)
+    assert reason in lab.reasons(result.skipped)["BatchNormalization -> 'n'"]
+
+
+@pytest.mark.parametrize("dtype", ["float", "float16", "double"])
+@pytest.mark.parametrize(
+    ("shape", "there", "back"),
+    [
+        pytest.param("N, 4, 5, 6", "0, 3, 1, 2", "0, 2, 3, 1", id="channels last"),
+        pytest.param("N, 6, 4, 5", "0, 1, 3, 2", "0, 1, 3, 2", id="channels where they were"),
+        pytest.param("6, 4, 5, N", "3, 0, 1, 2", "1, 2, 3, 0", id="channels first"),
+        pytest.param("N, 4, 6", "0, 2, 1", "0, 2, 1", id="rank 3"),
+    ],
+)
+def test_numerics_between_transposes_within_the_bound(
+    lab: Lab, shape: str, there: str, back: str, dtype: str
+) -> None:
+    text = BETWEEN.replace("N, 4, 5, 6", shape).replace("float[", f"{dtype}[")
+    text = text.replace("0, 3, 1, 2", there, 1).replace("[0, 2, 3, 1]> (n", f"[{back}]> (n")
+    model = weighted(lab, text)
+    x = feeds.generate(model, seed=5)["x"]
+    copy = magnitudes(model)
+    size = lab.outputs(copy, {"x": np.abs(x)})["y"].astype(np.float64)
+    before = lab.outputs(model, {"x": x})["y"].astype(np.float64)
+    reference = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})[0]  # type: ignore[index]
+    assert lab.apply(FuseBatchNorm(), model).rewritten
+    after = lab.outputs(model, {"x": x})["y"].astype(np.float64)
+    bound = 8 * np.finfo(x.dtype).eps * size
+    assert (np.abs(after - before) <= bound).all()
+    assert (np.abs(after - reference) <= bound).all()
+    assert np.ptp(after) > 0
 
 
 @pytest.mark.parametrize(
