@@ -57,6 +57,23 @@ def parse(text: str) -> tuple[Item, ...]:
         raise UsageError(msg) from None
 
 
+def parse_call(text: str, what: str) -> tuple[str, dict[str, Any]]:
+    """Read ``NAME{option=value,...}`` without looking the name up.
+
+    Args:
+        text: One item of a pass list.
+        what: How errors call it.
+
+    Raises:
+        UsageError: With the position, for bad syntax.
+    """
+    try:
+        return _Reader(text, what).call()
+    except RecursionError:
+        msg = f"{what} nests its values too deeply to be read"
+        raise UsageError(msg) from None
+
+
 def to_text(items: Iterable[Item]) -> str:
     """Turn passes into the text that :func:`parse` reads back."""
     return ",".join(
@@ -126,8 +143,9 @@ def _not_empty(items: tuple[Item, ...]) -> tuple[Item, ...]:
 class _Reader:
     """A recursive-descent reader over the tokens of one pass list."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, what: str = "pass list") -> None:
         self._text = text
+        self._what = what
         self._tokens = list(self._split())
         self._next = 0
 
@@ -148,8 +166,17 @@ class _Reader:
             if not inner:
                 self._fail("an empty group")
             return Repeat(inner)
-        name = self._word("a pass name")
-        return make(name, self._options() if self._peek() == "{" else {})
+        return make(*self._call("a pass name"))
+
+    def call(self) -> tuple[str, dict[str, Any]]:
+        name, options = self._call("a name")
+        if self._peek():
+            self._fail(f"{self._peek()!r} where the end was expected")
+        return name, options
+
+    def _call(self, what: str) -> tuple[str, dict[str, Any]]:
+        name = self._word(what)
+        return name, self._options() if self._peek() == "{" else {}
 
     def _options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -213,7 +240,7 @@ class _Reader:
         position = (
             self._tokens[self._next][1] if self._next < len(self._tokens) else len(self._text)
         )
-        msg = f"pass list, character {position + 1}: {what} in {self._text!r}"
+        msg = f"{self._what}, character {position + 1}: {what} in {self._text!r}"
         raise UsageError(msg)
 
     def _split(self) -> typing.Iterator[tuple[str, int]]:
@@ -222,7 +249,7 @@ class _Reader:
         while position < len(text):
             match = _TOKEN.match(text, position)
             if match is None:
-                msg = f"pass list, character {position + 1}: unfinished text in {self._text!r}"
+                msg = f"{self._what}, character {position + 1}: unfinished text in {self._text!r}"
                 raise UsageError(msg)
             token = match.group(match.lastgroup or 0)
             yield token, match.end() - len(token)

@@ -18,6 +18,9 @@ COMMANDS = {
     "list": ("pipeline.cli.catalogue", "list_passes", "List the passes, grouped by purpose."),
     "explain": ("pipeline.cli.catalogue", "explain", "Print the page of a pass."),
     "run": ("pipeline.cli.run", "run", "Run a pass list on a model, checking every pass."),
+    "extract": ("pipeline.cli.extract", "extract", "Cut a model at tensors."),
+    "concat": ("pipeline.cli.concat", "concat", "Join two models."),
+    "edit": ("pipeline.cli.edit", "edit", "Remove, insert, reconnect and rename by hand."),
     "diff": ("pipeline.cli.diff", "diff", "Compare two models numerically."),
     "bisect": ("pipeline.cli.bisect", "bisect", "Find what breaks a model."),
     "precision": (

@@ -10,6 +10,7 @@ import click
 
 from pipeline.cli.catalogue import load_plugins, plugin_option
 from pipeline.cli.options import Shapes, feeds_option, load_feeds, shape_option
+from pipeline.cli.presets import expand
 
 if TYPE_CHECKING:
     from onnx_passes.core.bisect import Culprit
@@ -52,7 +53,7 @@ def bisect(
     if repro is not None:
         refuse_target(Path(repro), files)
     load_plugins(plugins)
-    items, loaded = parse(text), load(model)
+    items, loaded = parse(expand(text)), load(model)
     settings = Settings(feeds=load_feeds(feeds, loaded), shapes=dict(shapes))
     culprit = find(loaded, items, settings)
     written = None

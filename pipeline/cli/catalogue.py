@@ -30,14 +30,21 @@ def load_plugins(plugins: tuple[str, ...]) -> None:
 
 @click.command("list")
 @plugin_option
+@click.option("--presets", is_flag=True, help="List the presets: pass lists to run as @NAME.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def list_passes(plugins: tuple[str, ...], *, as_json: bool) -> None:
-    """List the passes, grouped by purpose.
+def list_passes(plugins: tuple[str, ...], *, presets: bool, as_json: bool) -> None:
+    """List the passes, grouped by purpose, or the presets.
 
     \b
     Example:
       onnx-passes list
+      onnx-passes list --presets
     """
+    if presets:
+        from pipeline.cli.presets import show_presets
+
+        show_presets(as_json=as_json)
+        return
     from onnx_passes.core.registry import passes
     from pipeline.cli.console import emit_json, out
 

@@ -41,11 +41,12 @@ def run(
     """
     from onnx_passes.core.passlist import from_toml
     from pipeline.cli.options import read_recipe
+    from pipeline.cli.presets import expand_entries
     from pipeline.flow import FlowSettings, run_starnet
 
     settings = FlowSettings(
         work=Path(work),
-        passes=from_toml(read_recipe(_recipe_path(recipe))["passes"]),
+        passes=from_toml(expand_entries(read_recipe(_recipe_path(recipe))["passes"])),
         data=Path(data) if data else None,
         weights=Path(checkpoint) if checkpoint else None,
         batch_size=batch,

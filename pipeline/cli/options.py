@@ -57,6 +57,16 @@ def load_feeds(path: str | None, model: ir.Model) -> dict[str, Any] | None:
     return load(Path(path), model)
 
 
+def refuse_bad_target(path: Path) -> None:
+    """Refuse an output that cannot be written before any work is done."""
+    from onnx_passes.core.contract import UsageError
+
+    if path.is_dir() or not path.parent.is_dir():
+        what = "it is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
+        msg = f"cannot write {path}: {what}; give a file name in an existing folder"
+        raise UsageError(msg)
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """Read a TOML recipe: ``passes`` and, optionally, ``on_fail`` and a table ``shapes``.
 

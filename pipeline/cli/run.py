@@ -10,7 +10,15 @@ import click
 
 from pipeline.cli.catalogue import load_plugins, plugin_option
 from pipeline.cli.emulate import emulate_option, emulation
-from pipeline.cli.options import Shapes, feeds_option, load_feeds, read_recipe, shape_option
+from pipeline.cli.options import (
+    Shapes,
+    feeds_option,
+    load_feeds,
+    read_recipe,
+    refuse_bad_target,
+    shape_option,
+)
+from pipeline.cli.presets import expand, expand_entries
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -35,7 +43,7 @@ class _Recorded(click.Command):
 @click.command(cls=_Recorded)
 @click.argument("model", metavar="MODEL")
 @click.option("-o", "--output", required=True, metavar="OUT", help="Where to write the result.")
-@click.option("--passes", "text", metavar="TEXT", help="Pass list, as a,b{x=1},(c,d)*.")
+@click.option("--passes", "text", metavar="TEXT", help="Pass list, as a,b{x=1},(c,d)*,@preset.")
 @click.option("--recipe", metavar="FILE", help="TOML file with 'passes' (instead of --passes).")
 @feeds_option
 @shape_option
@@ -84,7 +92,7 @@ def run(  # noqa: PLR0913  one parameter an option
 
     load_plugins(plugins)
     items, defaults = _pass_list(text, recipe)
-    _refuse_bad_target(Path(output))
+    refuse_bad_target(Path(output))
     _refuse_bad_report(report)
     original = load(model)
     settings = Settings(
@@ -111,9 +119,9 @@ def _pass_list(text: str | None, recipe: str | None) -> tuple[tuple[Item, ...], 
         msg = "give either --passes TEXT or --recipe FILE"
         raise click.UsageError(msg)
     if recipe is None:
-        return parse(text or ""), {}
+        return parse(expand(text or "")), {}
     settings = read_recipe(Path(recipe))
-    return from_toml(settings["passes"]), settings
+    return from_toml(expand_entries(settings["passes"])), settings
 
 
 def _with_progress(settings: Settings) -> Settings:
@@ -127,16 +135,6 @@ def _with_progress(settings: Settings) -> Settings:
     return dataclasses.replace(
         settings, on_start=lambda text: err.print(f"... {text}", markup=False, end="\r")
     )
-
-
-def _refuse_bad_target(path: Path) -> None:
-    """Refuse an output that cannot be written before any work is done."""
-    from onnx_passes.core.contract import UsageError
-
-    if path.is_dir() or not path.parent.is_dir():
-        what = "it is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
-        msg = f"cannot write {path}: {what}; give a file name in an existing folder"
-        raise UsageError(msg)
 
 
 def _refuse_bad_report(folder: str | None) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 
 from onnx_passes.core import registry
 from onnx_passes.core.contract import Exactness, Pass, PassResult, UsageError
-from onnx_passes.core.passlist import Item, Repeat, collect, from_toml, parse, pass_text, to_text
+from onnx_passes.core.passlist import (
+    Item,
+    Repeat,
+    collect,
+    from_toml,
+    parse,
+    parse_call,
+    pass_text,
+    to_text,
+)
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -183,3 +193,23 @@ def test_toml_says_the_same_as_text() -> None:
 def test_toml_refuses(entries: list[Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         from_toml(entries)
+
+
+def test_a_single_item_can_be_read_without_looking_its_name_up() -> None:
+    call = parse_call('Gather{indices=[0,[2]],axis=1,name="a b"}', "operator")
+    assert call == ("Gather", {"indices": (0, (2,)), "axis": 1, "name": "a b"})
+    assert parse_call("Neg", "operator") == ("Neg", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("A,B", "operator, character 2: ',' where the end was expected", id="two"),
+        pytest.param("", "operator, character 1: the end where a name was expected", id="none"),
+        pytest.param("A{b}", "operator, character 4: '}' where '=' was expected", id="a bad one"),
+        pytest.param("A{b=" + "[" * 5000, "operator nests its values too deeply", id="a deep one"),
+    ],
+)
+def test_a_single_item_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse_call(text, "operator")
