@@ -34,7 +34,11 @@ from onnx import helper
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.grid_sample_peers import four_gathers, onnxsim  # noqa: E402  after path
+from benchmarks.grid_sample_peers import (  # noqa: E402  after path
+    four_gathers,
+    onnxsim,
+    torch_decomposition,
+)
 from benchmarks.measure import RESULTS, machine, run_command  # noqa: E402
 from onnx_passes.passes.decompose_grid_sample import DecomposeGridSample  # noqa: E402
 
@@ -120,7 +124,8 @@ def candidates(work: Workload) -> dict[str, onnx.ModelProto | str]:
     found = {name: ours(native, item) for name, item in OURS.items()}
     if math.prod(work.grid[:-1]) * math.prod(work.x[2:]) > TENT_AT_MOST:
         found["tent"] = "not measured at this size"
-    return {**found, "onnxsim": onnxsim(native), "four gathers": four_gathers(native)}
+    peers = {"onnxsim": onnxsim, "four gathers": four_gathers, "torch": torch_decomposition}
+    return {**found, **{name: peer(native) for name, peer in peers.items()}}
 
 
 def session(model: onnx.ModelProto | str) -> onnxruntime.InferenceSession:
@@ -239,7 +244,7 @@ def main() -> None:
         return
     path = RESULTS / "grid_sample.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known["machine"] = machine("onnxruntime", "onnx", "onnx-ir", "onnxsim", "numpy")
+    known["machine"] = machine("onnxruntime", "onnx", "onnx-ir", "onnxsim", "numpy", "torch")
     if arguments.sweep:
         known["sweep"] = sweep(arguments.pairs)
     else:

@@ -20,6 +20,44 @@ def onnxsim(model: onnx.ModelProto) -> onnx.ModelProto | str:
     return REFUSED if "GridSample" in ops else simplified
 
 
+def torch_decomposition(model: onnx.ModelProto) -> onnx.ModelProto | str:
+    """Return what PyTorch's exporter makes with its own decomposition, or why there is none.
+
+    Needs torch and onnxscript, which are no dependency of this project.
+    """
+    try:
+        import torch
+    except ImportError:
+        return "torch is not installed"
+    from torch import _decomp as decompositions
+
+    (node,) = model.graph.node
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    x, grid = (
+        torch.zeros([dim.dim_value for dim in value.type.tensor_type.shape.dim])
+        for value in model.graph.input
+    )
+    if x.ndim != len("NCHW"):
+        return "rank 4 only"
+
+    class Sample(torch.nn.Module):  # type: ignore[misc]  # torch is not here when types are checked
+        def forward(self, x: Any, grid: Any) -> Any:  # noqa: ANN401  tensors
+            return torch.nn.functional.grid_sample(
+                x,
+                grid,
+                mode=attributes["mode"].decode(),
+                padding_mode=attributes["padding_mode"].decode(),
+                align_corners=bool(attributes["align_corners"]),
+            )
+
+    table = decompositions.core_aten_decompositions()
+    table.update(decompositions.get_decompositions([torch.ops.aten.grid_sampler_2d]))
+    program = torch.export.export(Sample(), (x, grid)).run_decompositions(table)
+    exported = torch.onnx.export(program, dynamo=True, verbose=False).model_proto
+    ops = {node.op_type for node in exported.graph.node}
+    return REFUSED if "GridSample" in ops else cast("onnx.ModelProto", exported)
+
+
 def four_gathers(model: onnx.ModelProto) -> onnx.ModelProto | str:
     """Return a graph of the shape of mmcv's ``bilinear_grid_sample``, or why there is none.
 
