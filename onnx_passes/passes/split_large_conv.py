@@ -14,7 +14,8 @@ A slice of the kernel that starts at o and ends e short of the kernel's end has 
 ``before - o`` and ``after - e``; where one is negative, a Slice of x takes its place.
 
 Why:
-    Conv2D of CANN takes kernels with sides of 1 to 255.
+    A compiler may refuse a large kernel, or run it slowly. The default limit, 255, is the one that
+    split-average-pool knows for windows; set ``max_kernel`` to what the target takes.
 
 Fires when:
     a side of the kernel is over ``max_kernel``, the weight is constant, strides and dilations
