@@ -1,0 +1,155 @@
+"""fold-shapes: compute now what follows from the recorded shapes.
+
+Before::
+
+    x [N, 3, 4, W] -> Shape -> Gather(0) -> Unsqueeze -> Concat(., [12, -1]) -> t
+    x, t -> Reshape -> y [N, 12, W]
+
+After::
+
+    x, [0, 12, -1] -> Reshape -> y [N, 12, W]
+
+Fires when:
+    it is certain, in the main graph or in a sub-graph, of
+
+    - an int32 or int64 tensor of rank 0 or 1 that Shape and Size, Gather, Concat, Slice, Cast,
+      Squeeze, Unsqueeze, Reshape, Add, Sub, Mul and Div make of recorded extents: if each element
+      is a number, an initializer takes its place, and what only led there goes. An axis of
+      unknown extent does not hinder where it is not picked.
+    - the target of a Reshape of x: if each element is a number, the extent of x at the same place
+      (0 copies it), or one that is anything else (-1: the number of elements decides).
+
+Leaves alone:
+    - a value that no shape is recorded of (run infer-shapes first), and all that follows.
+    - a result that is a graph output: a name of the interface needs a node.
+    - a target with two extents that are neither numbers nor those of x at the same place.
+    - a new -1 beside an extent copied from x that is not static: if that is 0 when the model
+      runs, onnxruntime cannot resolve -1.
+    - a target with a literal 0 (``allowzero``).
+    - a number that does not fit the type; Div by 0; bodies of functions: each call may have other
+      shapes; opsets below 7.
+
+Numerics:
+    Exact: integers. An extent is taken to fit into int32, as a Cast to it needs.
+
+References:
+    - https://onnx.ai/onnx/operators/onnx__Shape.html
+    - https://onnx.ai/onnx/operators/onnx__Reshape.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
+from onnx_passes.core.registry import register
+from onnx_passes.core.shape_values import Axis, Element, Known, evaluate
+from onnx_passes.core.spelling import Constants, extents, is_operator, remove_unread, set_inputs
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_SOURCES = ("Shape", "Size")
+_LEAST_OPSET = 7  # Before, Cast, Reshape and the arithmetic had other attributes.
+
+
+@register
+@dataclass(frozen=True)
+class FoldShapes(Pass):
+    """Compute now what follows from the recorded shapes."""
+
+    name: ClassVar[str] = "fold-shapes"
+    exactness: ClassVar[Exactness] = "exact"
+    purpose: ClassVar[str] = "clean-up"
+
+    def run(self, model: ir.Model) -> PassResult:
+        """See the module docstring."""
+        result, constants = PassResult(), Constants(model)
+        if model.opset_imports.get("", 0) < _LEAST_OPSET:
+            result.skipped.append(Note("model", f"its opset is below {_LEAST_OPSET}"))
+            return result
+        nodes = [node for graph in model.graphs() for node in graph]
+        known: dict[ir.Value, Known] = {}
+        derived: dict[ir.Node, None] = {}  # what computes with shapes, in order
+        for node in nodes:
+            makers = (value.producer() for value in node.inputs if value is not None)
+            if is_operator(node, *_SOURCES) or any(maker in derived for maker in makers):
+                _learn(node, known, derived, result)
+        for node in nodes:
+            if is_operator(node, "Reshape"):
+                _retarget(node, known, constants, result)
+        for node in reversed(derived):
+            _fold(node, known, constants, result)
+        return result
+
+
+def _learn(
+    node: ir.Node, known: dict[ir.Value, Known], derived: dict[ir.Node, None], result: PassResult
+) -> None:
+    """Note what is certain of the result of ``node``, or why nothing is."""
+    found = evaluate(node, known)
+    if found is not None:
+        known[node.outputs[0]] = found
+        derived[node] = None
+    elif is_operator(node, *_SOURCES) and node.inputs[0] is not None:
+        text = f"the shape of {node.inputs[0].name!r} is unknown; infer shapes first"
+        result.skipped.append(Note(label(node), text))
+
+
+def _retarget(
+    node: ir.Node, known: dict[ir.Value, Known], constants: Constants, result: PassResult
+) -> None:
+    """Give a Reshape a constant target if that is certain."""
+    source, target = node.inputs[:2]
+    found = known.get(target) if target is not None else None
+    if source is None or found is None or found.array() is not None:
+        return
+    if node.attributes.get_int("allowzero", 0) and 0 in found.elements:
+        result.skipped.append(Note(label(node), "its target takes a 0 literally"))
+        return
+    written = [_written(item, source, place) for place, item in enumerate(found.elements)]
+    if refusal := _why_not(written, found.elements, source):
+        result.skipped.append(Note(label(node), refusal))
+        return
+    node.attributes.pop("allowzero", None)
+    set_inputs(node, [source, constants.integers(node, "shape", written)])
+    result.rewritten.append(Note(label(node), f"its target is {written}"))
+
+
+def _written(item: Element, source: ir.Value, place: int) -> int:
+    if isinstance(item, int):
+        return item
+    return 0 if item == Axis(source, place) else -1
+
+
+def _why_not(written: list[int], elements: tuple[Element, ...], source: ir.Value) -> str | None:
+    """Return why these numbers may give another shape than the computed target, or None."""
+    if written.count(-1) > 1:
+        return f"{written.count(-1)} extents of its target are unknown"
+    sizes = extents(source)
+    copied = [i for i, size in enumerate(written) if size == 0]
+    static = [i for i in copied if sizes is not None and i < len(sizes) and sizes[i]]
+    if -1 in written and -1 not in elements and len(static) < len(copied):
+        return "-1 cannot be resolved if an axis of unknown extent is empty"
+    return None
+
+
+def _fold(
+    node: ir.Node, known: dict[ir.Value, Known], constants: Constants, result: PassResult
+) -> None:
+    """Remove a node that nothing reads any more, or put its certain result in its place."""
+    value = node.outputs[0]
+    note = Note(label(node), "what it led to is known")
+    if remove_unread(node):
+        result.rewritten.append(note)
+        return
+    array = known[value].array()
+    if array is None:
+        return
+    if value.is_graph_output():
+        result.skipped.append(Note(label(node), "it makes a graph output"))
+        return
+    value.replace_all_uses_with(constants.array(node, "known", array))
+    remove_unread(node)
+    result.rewritten.append(Note(label(node), f"it is {array.tolist()}"))
