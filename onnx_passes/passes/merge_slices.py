@@ -68,16 +68,14 @@ class MergeSlices(Pass):
         """See the module docstring."""
         result, constants = PassResult(), Constants(model)
         for outer, _ in list(operators(model, "Slice")):
-            inner = maker(outer.inputs[0], "Slice")
-            if inner is None:
-                continue
-            cuts = _merged(inner, outer)
-            if isinstance(cuts, str):
-                result.skipped.append(Note(label(outer), cuts))
-                continue
-            note = Note(label(outer), f"merged with {label(inner)}: {_text(cuts)}")
-            _rewrite(inner, outer, cuts, constants)
-            result.rewritten.append(note)
+            while inner := maker(outer.inputs[0], "Slice"):
+                cuts = _merged(inner, outer)
+                if isinstance(cuts, str):
+                    result.skipped.append(Note(label(outer), cuts))
+                    break
+                note = Note(label(outer), f"merged with {label(inner)}: {_text(cuts)}")
+                _rewrite(inner, outer, cuts, constants)
+                result.rewritten.append(note)
         return result
 
 
