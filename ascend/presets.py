@@ -1,6 +1,6 @@
 """Presets: pass lists as text, for a device and its software.
 
-The text names passes of ``onnx_passes`` and nothing else is known of them here; ``onnx-passes run
+The texts name passes of ``onnx_passes``, and nothing else is known of them here; ``onnx-passes run
 --passes @NAME`` puts the text in place of the name.
 """
 
@@ -26,14 +26,35 @@ class Preset:
     source: str
 
 
-_CLEAN_UP = "(fold-constants,drop-identity,merge-duplicates,drop-unused)*"
-_CANN_DOCUMENTS = "https://www.hiascend.com/document/detail/en/canncommercial"
+# Each pass finds more to do after the others, so they run until none changes the model.
+_CLEAN_UP = (
+    "(fold-constants,drop-identity,drop-noop,merge-casts,merge-concats,merge-slices,"
+    "merge-transposes,merge-reshapes,merge-duplicates,drop-unused)*"
+)
+# The parser has no Loop; AffineGrid and Pad in reflect mode run on the AI CPU, or not at all.
+_FOR_THE_PARSER = (
+    "tie-batch,onnxsim,unroll-loop,lstm-state,fuse-batch-norm,merge-matmuls,"
+    "decompose-affine-grid,decompose-reflect-pad,gather-to-split,drop-empty-slice,"
+    "split-average-pool"
+)
 
 PRESETS = (
     Preset(
         "clean",
         f"onnxsim,{_CLEAN_UP}",
         "Make the graph smaller, for any device.",
-        "https://github.com/daquexian/onnx-simplifier",
+        "https://onnx.ai/onnx/operators/index.html",
+    ),
+    Preset(
+        "ascend310p",
+        f"{_FOR_THE_PARSER},set-opset{{version=16}},{_CLEAN_UP}",
+        "For CANN 8 and later, which has a kernel for GridSample and reads it at opset 16 to 18.",
+        "CANN 8.1 operator list for ONNX: https://www.hiascend.com/document",
+    ),
+    Preset(
+        "ascend310p-cann5",
+        f"{_FOR_THE_PARSER},decompose-grid-sample{{form=rows}},set-opset{{version=11}},{_CLEAN_UP}",
+        "For CANN 5: opset 11 and no GridSample; put pin-shape before it, and no Shape is left.",
+        "CANN 5.0.4 operator list for ONNX (opset 9 to 13): https://www.hiascend.com/document",
     ),
 )
