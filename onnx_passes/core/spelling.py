@@ -125,10 +125,11 @@ def picked(size: int, start: int, end: int, step: int) -> range | None:
     """Return the indices that a Slice takes from an axis of ``size`` elements.
 
     Returns:
-        None where NumPy and the clamping of the specification disagree: a negative step that
-        starts before the first element, or one on an empty axis.
+        None where a negative step means one thing to NumPy and another to the specification or
+        to onnxruntime: it starts before the first element, ends at the largest number (to
+        onnxruntime that is the first element), or the axis is empty.
     """
-    if step < 0 and (size == 0 or start < -size):
+    if step < 0 and (size == 0 or start < -size or end >= TO_THE_END):
         return None
     return range(size)[start:end:step]
 

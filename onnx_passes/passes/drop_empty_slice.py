@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, ClassVar
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.registry import register
 from onnx_passes.core.spelling import (
+    TO_THE_END,
     extent,
     extents,
     maker,
@@ -125,7 +126,7 @@ def _is_empty(cut: tuple[int, int, int], size: int | None) -> bool:
     start, end, step = cut
     if step > 0:  # clamping keeps the order of two indices counted from one side
         return (start < 0) == (end < 0) and start >= end
-    return start >= 0 and end >= 0 and start <= end
+    return 0 <= start <= end < TO_THE_END  # which onnxruntime takes for the first element
 
 
 def _keep(concat: ir.Node, kept: list[int]) -> None:

@@ -20,8 +20,9 @@ Leaves alone:
     - one axis cut twice, of unknown extent, with an index that counts from the end or a negative
       step: what is cut depends on the extent (run infer-shapes first).
     - axes of which some count from the front and some from the end, where the rank is unknown.
-    - a negative step that starts before the first element: NumPy takes nothing there, the
-      operator's clamping the first element.
+    - a negative step that starts before the first element (NumPy takes nothing, the clamping of
+      the specification the first element) or ends at the largest number (onnxruntime goes on to
+      the first element), or on an empty axis.
 
 Numerics:
     Exact: elements are moved, nothing is computed.
@@ -110,7 +111,7 @@ def _both(first: _Cut, second: _Cut, size: int | None) -> _Cut | str:
     outer = picked(size, *first)
     inner = None if outer is None else picked(len(outer), *second)
     if outer is None or inner is None:
-        return "it starts before the first element, backwards"
+        return "a negative step means different things to different tools here"
     if not inner:
         return 0, 0, 1
     if len(inner) == 1:

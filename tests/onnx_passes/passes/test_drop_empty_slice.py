@@ -131,6 +131,14 @@ def test_rewrites_in_a_branch_and_in_a_function(lab: Lab) -> None:
             f"{HEAD}) {{ {cut(9, 20)} {JOIN} }}", [], id="keeps a start that may be inside"
         ),
         pytest.param(
+            f"{HEAD}) {{ {cut(1, 2**63 - 1, 1, -1)} {JOIN} }}", [], id="keeps backwards to the end"
+        ),
+        pytest.param(
+            f"{STATIC}) {{ {cut(1, 2**63 - 1, 1, -1)} {JOIN} }}",
+            [],
+            id="keeps backwards to the end of a known extent",
+        ),
+        pytest.param(
             f"{HEAD}) {{ {cut(-2, -1, 1, -1)} {JOIN} }}", [], id="keeps what backwards may clamp"
         ),
         pytest.param(

@@ -167,8 +167,13 @@ def test_rewrites_in_a_branch_and_in_a_function(lab: Lab) -> None:
         ),
         pytest.param(
             two((-9, -99, 1, -1), (0, 1, 1, 1), STATIC),
-            "axis 1: it starts before the first element, backwards",
+            "axis 1: a negative step means different things to different tools here",
             id="keeps a negative step that starts before the first element",
+        ),
+        pytest.param(
+            two((1, BIG, 1, -1), (0, 1, 1, 1), STATIC),
+            "axis 1: a negative step means different things to different tools here",
+            id="keeps a negative step that ends at the largest number",
         ),
         pytest.param(
             f"{HEAD} {{ u = Neg(x) {cut('u', 'h', (1, 4, 1, 1))} {cut('h', 'y', (1, 3, -1, 1))} }}",
@@ -193,7 +198,7 @@ numbers = st.sampled_from((-BIG, -9, -5, -2, -1, 0, 1, 2, 3, 5, 6, 9, BIG))
 cuts = st.tuples(numbers, numbers, st.sampled_from((0, 1, -1)), st.sampled_from((-2, -1, 1, 2, 3)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(chain=st.lists(cuts, min_size=2, max_size=4), static=st.booleans())
 def test_numerics_of_random_chains(lab: Lab, chain: list[Cut], static: bool) -> None:
     body = "".join(cut(f"v{i}", f"v{i + 1}", item) for i, item in enumerate(chain))
