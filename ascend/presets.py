@@ -28,7 +28,7 @@ class Preset:
 
 # Each pass finds more to do after the others, so they run until none changes the model.
 _CLEAN_UP = (
-    "(fold-constants,drop-identity,drop-noop,merge-casts,merge-concats,merge-slices,"
+    "(fold-shapes,fold-constants,drop-identity,drop-noop,merge-casts,merge-concats,merge-slices,"
     "merge-transposes,merge-reshapes,merge-duplicates,drop-unused)*"
 )
 # The parser has no Loop; AffineGrid and Pad in reflect mode run on the AI CPU, or not at all.
@@ -38,6 +38,7 @@ _FOR_THE_PARSER = (
     "split-average-pool"
 )
 
+# For CANN 5 nobody published which engine runs GatherElements; Gather on axis 0 is on AI Core.
 PRESETS = (
     Preset(
         "clean",
@@ -47,13 +48,14 @@ PRESETS = (
     ),
     Preset(
         "ascend310p",
-        f"{_FOR_THE_PARSER},set-opset{{version=16}},{_CLEAN_UP}",
+        f"{_FOR_THE_PARSER},set-opset{{version=16}},narrow-int64,{_CLEAN_UP}",
         "For CANN 8 and later, which has a kernel for GridSample and reads it at opset 16 to 18.",
         "CANN 8.1 operator list for ONNX: https://www.hiascend.com/document",
     ),
     Preset(
         "ascend310p-cann5",
-        f"{_FOR_THE_PARSER},decompose-grid-sample{{form=rows}},set-opset{{version=11}},{_CLEAN_UP}",
+        f"{_FOR_THE_PARSER},decompose-grid-sample{{form=rows}},"
+        f"set-opset{{version=11}},narrow-int64,{_CLEAN_UP}",
         "For CANN 5: opset 11 and no GridSample; put pin-shape before it, and no Shape is left.",
         "CANN 5.0.4 operator list for ONNX (opset 9 to 13): https://www.hiascend.com/document",
     ),

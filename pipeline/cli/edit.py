@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.surgery.edit import Edit
-    from onnx_passes.surgery.edit_check import Expectation
+    from onnx_passes.surgery.edit_check import EditCheck, Expectation
 
 _EDITS = "onnx_passes.edits"
 _VALUES = {"--remove": 1, "--insert-after": 2, "--reconnect": 1, "--rename": 1}
@@ -82,19 +82,16 @@ def _edits_in(args: list[str]) -> list[tuple[str, tuple[str, ...]]]:
 @shape_option
 @no_check_option
 @json_option
-def edit(  # noqa: PLR0913  one parameter an option
+def edit(
     model: str,
     output: str,
     *,
-    remove: tuple[str, ...],
-    insert_after: tuple[tuple[str, str], ...],
-    reconnect: tuple[str, ...],
-    rename: tuple[str, ...],
     expect: Expectation,
     feeds: str | None,
     shapes: Shapes,
     no_check: bool,
     as_json: bool,
+    **given: tuple[Any, ...],
 ) -> int:
     """Remove, insert, reconnect and rename, in the order given, and compare with the original.
 
@@ -121,33 +118,32 @@ def edit(  # noqa: PLR0913  one parameter an option
 
     refuse_bad_target(Path(output))
     original = load(model)
-    given: dict[str, Sequence[tuple[str, ...]]] = {
-        "--remove": [(name,) for name in remove],
-        "--insert-after": list(insert_after),
-        "--reconnect": [(text,) for text in reconnect],
-        "--rename": [(text,) for text in rename],
-    }
     edits = [_edit(option, values, original) for option, values in _in_order(given)]
     edited, said = apply_edits(original, edits)
-    if no_check:
-        return finish(edited, Path(output), Finding.of(None, *said), as_json=as_json)
-    found = check_edited(original, edited, expect, load_feeds(feeds, original), dict(shapes))
-    differences = {output.output: output.original for output in found.check.outputs}
-    unmet = f"expected {expect}: {found.unmet}" if found.unmet else ""
-    finding = Finding(tuple(said), differences, unmet, found.feeds)
+    finding = Finding.of(None, *said)
+    if not no_check:
+        given_feeds = load_feeds(feeds, original)
+        found = check_edited(original, edited, expect, given_feeds, dict(shapes))
+        finding = _finding(found, expect, said)
     return finish(edited, Path(output), finding, as_json=as_json)
 
 
-def _in_order(
-    given: Mapping[str, Sequence[tuple[str, ...]]],
-) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the edits that click read, in the order of the command line."""
+def _finding(found: EditCheck, expect: Expectation, said: Sequence[str]) -> Finding:
+    differences = {output.output: output.original for output in found.check.outputs}
+    unmet = f"expected {expect}: {found.unmet}" if found.unmet else ""
+    return Finding(tuple(said), differences, unmet, found.feeds)
+
+
+def _in_order(given: Mapping[str, tuple[Any, ...]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the edits that click read, by parameter, in the order of the command line."""
     noted: list[tuple[str, tuple[str, ...]]] = click.get_current_context().meta[_EDITS]
     if not any(given.values()):
-        msg = f"nothing to do; give {', '.join(given)}"
+        msg = f"nothing to do; give {', '.join(_VALUES)}"
         raise click.UsageError(msg)
-    for option, values in given.items():
-        if [value for name, value in noted if name == option] != list(values):
+    for option, count in _VALUES.items():
+        read = given[option.removeprefix("--").replace("-", "_")]
+        values = [(value,) for value in read] if count == 1 else list(read)
+        if [value for name, value in noted if name == option] != values:
             msg = f"the order of the edits is not clear: another value reads like {option}"
             raise click.UsageError(msg)
     return noted
