@@ -11,6 +11,7 @@ from onnx_passes.core.contract import UsageError
 from onnx_passes.core.manager import Settings
 from onnx_passes.core.passlist import parse
 from onnx_passes.passes.pin_shape import PinShape
+from onnx_passes.report.comparison import compare_models
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -183,3 +184,11 @@ def test_the_interface_keeps_its_names_and_types(lab: Lab) -> None:
 def test_bisect_runs_past_it(lab: Lab) -> None:
     items = parse('pin-shape{shapes="x=8,4,5"},drop-identity')
     assert bisect(lab.model(MODEL), items, Settings()) is None
+
+
+def test_the_report_feeds_both_models_with_the_pinned_sizes(lab: Lab) -> None:
+    model = lab.model(MODEL)
+    outcome = optimize(model, 'pin-shape{shapes="x=8,4,5"}')
+    comparison = compare_models(model, outcome.model)
+    assert comparison.problem == ""
+    assert "x float32 [8, 4, 5], z float32 [8, 32]" in comparison.feeds

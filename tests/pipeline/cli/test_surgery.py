@@ -254,3 +254,13 @@ class TestEdit:
         assert onnx.load(out).graph.node[0].output[0] == "b"
         assert call(*odd, "--reconnect", "a=1:0:0=x", "--rename", "x=x=x").code == 0
         assert onnx.load(out).graph.input[0].name == "x=x"
+
+
+def test_emulation_feeds_both_models_with_the_sizes_of_pin_shape(
+    call: Callable[..., Answer], model: Path, out: Path
+) -> None:
+    pin = ("--passes", 'pin-shape{shapes="x=5,3"}', "--emulate", "fp16")
+    answer = call("run", model, "-o", out, *pin)
+    assert answer.code == 0
+    assert "in float16, y: 10 of 10 elements differ" in answer.out
+    assert "feeds: generated, seeds 0, 1: x float32 [5, 3]" in answer.out
