@@ -71,6 +71,7 @@ def test_rewrites_every_shape_that_follows_from_the_size(lab: Lab) -> None:
         **{"w": "[8]", "size": "[1]"},
     }
     assert found["z"] == "[8,M]"
+    assert all(value.type is not None for node in model.graph for value in node.outputs)
     assert lab.reasons(result.rewritten) == {
         "input 'x'": "[N,4,5] is [8,4,5]",
         "input 'z'": "[N,M] is [8,M]",

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnx_passes.core.contract import UsageError
+from onnx_passes.core.contract import CheckError, UsageError
 from onnx_passes.surgery.concat import check_joined, concat
 
 if TYPE_CHECKING:
@@ -173,6 +173,15 @@ def test_refuses_a_name_in_both_and_a_function_of_another_meaning(lab: Lab) -> N
     with pytest.raises(UsageError, match="both models define a function 'f'"):
         concat(one, other, {"p": "y"})
     assert check_joined(concat(one, same, {"p": "y"})).ok
+
+
+def test_refuses_what_leaves_no_valid_model(lab: Lab) -> None:
+    second = lab.model(
+        "h (float[M, K] q) => (float[M, 2] r) <float[3, 2] k = {1, 2, 3, 4, 5, 6}>"
+        "{ r = MatMul(q, k) }"
+    )
+    with pytest.raises(CheckError, match=r"no valid model: onnx\.checker: .*MatMul"):
+        concat(lab.model(FIRST), second, {"q": "y"})
 
 
 def test_the_check_sees_a_wrong_joint(lab: Lab) -> None:

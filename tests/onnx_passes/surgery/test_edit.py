@@ -171,6 +171,11 @@ class TestInsertAfter:
         assert shape(result, "y") == "FLOAT [N,4]"
         assert shape(result, "u") == "FLOAT [N,4]"
 
+    def test_shapes_within_a_branch_follow(self, lab: Lab) -> None:
+        insert = InsertAfter("a", "Unsqueeze{axes=[1]}")
+        result = edited(lab, insert, text=BRANCH, expect="changed")
+        assert [shape(result, name) for name in "pqy"] == ["FLOAT [N,1,4]"] * 3
+
     def test_below_opset_13_axes_are_an_attribute(self, lab: Lab) -> None:
         model = lab.model(
             "g (float[N, 4] x) => (float[N, 4] y) { a = Neg(x) y = Abs(a) }", opset=11
@@ -271,6 +276,10 @@ class TestReconnect:
 
 
 class TestRename:
+    def test_a_tensor_may_take_the_name_that_an_input_had(self, lab: Lab) -> None:
+        result = edited(lab, Rename("x", "img"), Rename("a", "x"))
+        assert nodes(result)[0] == "x = Add img w"
+
     def test_inputs_outputs_constants_and_nodes(self, lab: Lab) -> None:
         model = lab.model(MODEL)
         model.graph[1].name = "act"
