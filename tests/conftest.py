@@ -7,6 +7,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: a change is judged by what it changes. Look for new ones with
+# HYPOTHESIS_SEARCH=1 in the environment.
+settings.register_profile("fixed", derandomize=True, database=None)
+settings.register_profile("search", print_blob=True)
+settings.load_profile("search" if os.environ.get("HYPOTHESIS_SEARCH") else "fixed")
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -59,8 +59,16 @@ class MergeConcats(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
+        while self._round(model, result):
+            # A Concat that went may have been the reader that kept another one apart.
+            result.skipped.clear()
+        return result
+
+    def _round(self, model: ir.Model, result: PassResult) -> bool:
+        """Merge what can be merged now; return whether a Concat went."""
         concats = [node for node, _ in operators(model, "Concat")]
         refusals = {node: _why_not(node) for node in concats}
+        before = len(result.rewritten)
         for outer in concats:
             made = (maker(value, "Concat") for value in outer.inputs)
             inner = dict.fromkeys(node for node in made if node is not None)
@@ -75,7 +83,7 @@ class MergeConcats(Pass):
                 note = Note(label(outer), f"reads the inputs of {', '.join(map(label, merged))}")
                 _rewrite(outer, merged)
                 result.rewritten.append(note)
-        return result
+        return len(result.rewritten) > before
 
 
 def _why_not(inner: ir.Node) -> str | None:
