@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,18 +103,16 @@ def compare_tensors(
     if noise:
         streams.append(Stream(nudged_model(a, seed=0), nudged_feeds(feeds, seed=0), names, kind))
     start, count = 0, FIRST_PIECE_TENSORS
-    # The models do not touch each other, and onnxruntime works outside the interpreter's lock.
-    with ThreadPoolExecutor(len(streams)) as pool:
-        while start < len(names):
-            piece = names[start : start + count]
-            values = list(pool.map(lambda stream, wanted=piece: stream.compute(wanted), streams))
-            for offset, name in enumerate(piece):
-                if any(isinstance(made[name], list) for made in values):
-                    continue
-                node = label(streams[0].node_of(name))
-                yield _difference(name, start + offset, node, [made[name] for made in values])
-            size = sum(getattr(array, "nbytes", 0) for array in values[0].values())
-            start, count = start + count, _next_count(count, size)
+    while start < len(names):
+        piece = names[start : start + count]
+        values = [stream.compute(piece) for stream in streams]
+        for offset, name in enumerate(piece):
+            if any(isinstance(made[name], list) for made in values):
+                continue
+            node = label(streams[0].node_of(name))
+            yield _difference(name, start + offset, node, [made[name] for made in values])
+        size = sum(getattr(array, "nbytes", 0) for array in values[0].values())
+        start, count = start + count, _next_count(count, size)
 
 
 def first_wrong(found: Sequence[TensorDifference], b: ir.Model) -> TensorDifference | None:
