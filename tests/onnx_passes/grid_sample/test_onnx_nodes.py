@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
     from tests.onnx_passes.grid_sample.conftest import Sampling
 
-CASES = [case for case in load_model_tests(kind="node") if case.name.startswith("test_gridsample")]
+with warnings.catch_warnings():
+    # Newer versions of onnx overflow on purpose while they make the cases of other operators.
+    warnings.simplefilter("ignore", RuntimeWarning)
+    CASES = [
+        case for case in load_model_tests(kind="node") if case.name.startswith("test_gridsample")
+    ]
 
 
 def arrays(case: TestCase, role: str, names: list[str]) -> dict[str, Any]:
