@@ -28,6 +28,10 @@ with warnings.catch_warnings():
 
 
 def arrays(case: TestCase, role: str, names: list[str]) -> dict[str, Any]:
+    """Return inputs or outputs: from files, or from memory where onnx makes the cases anew."""
+    if case.model_dir is None and case.data_sets is not None:
+        values = case.data_sets[0][role == "output"]
+        return dict(zip(names, map(np.asarray, values), strict=True))
     found = {}
     for number, name in enumerate(names):
         tensor = onnx.TensorProto()
@@ -44,7 +48,8 @@ def test_all_eighteen_are_there() -> None:
 @pytest.mark.parametrize("form", ["elements", "rows"])
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_passes(sampling: Sampling, case: TestCase, form: str) -> None:
-    model = onnx.load(f"{case.model_dir}/model.onnx")
+    model = onnx.load(f"{case.model_dir}/model.onnx") if case.model_dir else case.model
+    assert model is not None
     feeds = arrays(case, "input", [value.name for value in model.graph.input])
     expected = arrays(case, "output", [value.name for value in model.graph.output])["Y"]
     rewritten = sampling.rewrite(model, DecomposeGridSample(form=form))
