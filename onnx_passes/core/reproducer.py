@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import platform
 import shlex
@@ -26,6 +25,7 @@ from onnx_passes.core.contract import ModelError, PassError, UsageError
 from onnx_passes.core.manager import run_passes
 from onnx_passes.core.model_io import clone, save, staging_folder
 from onnx_passes.core.passlist import to_text
+from onnx_passes.core.versions import installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,13 +125,9 @@ def _write(
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, the machine and the packages that take part."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    found = installed(_PACKAGES)
+    packages = {name: found.get(name, "not installed") for name in _PACKAGES}
+    return {"python": platform.python_version(), "machine": platform.machine(), **packages}
 
 
 def _command(culprit: Culprit, settings: Settings, plugins: Sequence[Path], *, fed: bool) -> str:

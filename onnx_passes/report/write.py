@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_passes.core.contract import UsageError
 from onnx_passes.core.model_io import staging_folder, to_model
+from onnx_passes.core.versions import installed
 from onnx_passes.report.document import comparison_document, to_document
 from onnx_passes.report.page import to_page
 
@@ -122,7 +121,7 @@ def _about(model: str, command: str) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "model": model,
         "command": command,
-        "packages": _versions(),
+        "packages": installed(_PACKAGES),
         "machine": {
             "system": f"{platform.system()} {platform.release()}",
             "architecture": platform.machine(),
@@ -130,14 +129,6 @@ def _about(model: str, command: str) -> dict[str, Any]:
             "python": f"{platform.python_version()} {platform.python_implementation()}",
         },
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:
