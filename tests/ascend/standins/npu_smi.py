@@ -47,10 +47,22 @@ HBM = f"""{VERSIONED}{RULE}
 | 0                     | 0000:C1:00.0    | 0            0    / 0          2785 / 32768          |
 {DOUBLE}
 {PROCESSES}"""
+PHY = f"""{VERSIONED}{RULE}
+| NPU     Name          | Health          | Power(W)     Temp(C)           Hugepages-Usage(page) |
+| Chip    Phy-ID        | Bus-Id          | AICore(%)    Memory-Usage(MB)  HBM-Usage(MB)         |
+{DOUBLE}
+| 0       Ascend910     | OK              | 178.5        36                0    / 0              |
+| 0       0             | 0000:9D:00.0    | 0            0    / 0          3416 / 65536          |
+{RULE}
+| 0       Ascend910     | OK              | -            36                0    / 0              |
+| 1       1             | 0000:9F:00.0    | 0            0    / 0          3195 / 65536          |
+{DOUBLE}
+"""
 TABLES = {
     "one": ONE,
     "duo": DUO,
     "hbm": HBM,
+    "phy": PHY,
     "unhealthy": ONE.replace("OK       ", "Unhealthy"),
     "none": HEAD_310P,
     "truncated": ONE[: ONE.index("| 0000:86")],
@@ -67,6 +79,7 @@ def main(arguments: list[str]) -> int:
     if fail == "hang":
         time.sleep(3600)
     if fail == "crash":
+        sys.stdout.write("DrvMngGetConsoleLogLevel failed. (g_conLogLevel=3)\n")
         sys.stdout.write("dcmi module initialize failed. ret is -8005\n")
         return 255
     sys.stdout.write(TABLES[os.environ.get("STANDIN_NPU_SMI_SHOW", "one")])
