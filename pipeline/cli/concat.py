@@ -78,7 +78,7 @@ def concat(  # noqa: PLR0913  one parameter an option
         given = load_feeds(feeds, joined.model)
         agreement = check_joined(joined, given, dict(shapes))
     said = [joined.lifted] if joined.lifted else []
-    return finish(joined.model, Path(output), Finding.of(agreement, *said), as_json=as_json)
+    return finish(joined.model, [a, b], Path(output), Finding.of(agreement, *said), as_json=as_json)
 
 
 def _connections(joints: tuple[str, ...], a: ir.Model) -> dict[str, str]:

@@ -11,6 +11,7 @@ import click
 from pipeline.cli.options import Shapes, feeds_option, load_feeds, refuse_bad_target, shape_option
 from pipeline.cli.surgery import (
     Finding,
+    Verdict,
     finish,
     json_option,
     no_check_option,
@@ -125,13 +126,14 @@ def edit(
         given_feeds = load_feeds(feeds, original)
         found = check_edited(original, edited, expect, given_feeds, dict(shapes))
         finding = _finding(found, expect, said)
-    return finish(edited, Path(output), finding, as_json=as_json)
+    return finish(edited, [original], Path(output), finding, as_json=as_json)
 
 
 def _finding(found: EditCheck, expect: Expectation, said: Sequence[str]) -> Finding:
     differences = {output.output: output.original for output in found.check.outputs}
     unmet = f"expected {expect}: {found.unmet}" if found.unmet else ""
-    return Finding(tuple(said), differences, unmet, found.feeds)
+    verdict: Verdict = "meant to change" if expect == "changed" else "passed"
+    return Finding(tuple(said), differences, unmet, found.feeds, verdict)
 
 
 def _in_order(given: Mapping[str, tuple[Any, ...]]) -> list[tuple[str, tuple[str, ...]]]:

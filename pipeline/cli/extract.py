@@ -77,4 +77,4 @@ def extract(
     agreement = None
     if not no_check:
         agreement = check_extracted(whole, piece, load_feeds(feeds, whole), dict(shapes))
-    return finish(piece, Path(output), Finding.of(agreement), as_json=as_json)
+    return finish(piece, [whole], Path(output), Finding.of(agreement), as_json=as_json)

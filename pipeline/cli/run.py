@@ -87,6 +87,7 @@ def run(  # noqa: PLR0913  one parameter an option
     Exit codes: 0 written and checked; 1 a pass failed (nothing is written unless --on-fail keep)
     or a change could not be checked (written, see --accept-unchecked); 2 bad usage or input.
     """
+    from onnx_passes.core.checked import mark_outcome, unmarked
     from onnx_passes.core.manager import Settings, run_passes
     from onnx_passes.core.model_io import load
 
@@ -101,11 +102,12 @@ def run(  # noqa: PLR0913  one parameter an option
         check=not no_check,
         on_fail=on_fail or defaults.get("on_fail", "stop"),
     )
-    outcome = run_passes(original.clone(), items, _with_progress(settings))
+    outcome = run_passes(unmarked(original), items, _with_progress(settings))
     _report(report, outcome, original, settings, Path(model).name)
     half = None
     if emulate:
         half = emulation(original, outcome.model, settings.feeds, settings.shapes)
+    mark_outcome(outcome, original, compared=settings.check)
     written = _write(outcome, Path(output), settings)
     _show(outcome, output if written else None, half, as_json=as_json)
     return _exit_code(outcome, settings, accept_unchecked=accept_unchecked)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
 
     from onnx_passes.numerics.compare import Difference
     from onnx_passes.surgery.agreement import Agreement
+
+Verdict: TypeAlias = Literal["passed", "not checked", "meant to change"]
+_NOT_COMPARED = "numbers were not compared, as asked"
 
 output_option = click.option(
     "-o", "--output", required=True, metavar="OUT", help="Where to write the result."
@@ -34,32 +37,49 @@ class Finding:
         differences: By output; empty if numbers were not compared.
         reason: Why the result is not good, or an empty string.
         feeds: How to repeat the feeds; empty if there were none.
+        verdict: What the comparison is worth: the mark that the model earns.
     """
 
     said: tuple[str, ...]
     differences: Mapping[str, Difference]
     reason: str
     feeds: str
+    verdict: Verdict = "passed"
 
     @staticmethod
     def of(agreement: Agreement | None, *said: str) -> Finding:
         """Return what to say of a comparison; None means that there was none, as asked."""
         if agreement is None:
-            return Finding((*said, "numbers were not compared, as asked"), {}, "", "")
+            return Finding((*said, _NOT_COMPARED), {}, "", "", "not checked")
         return Finding(said, agreement.differences, agreement.reason, agreement.feeds)
 
 
-def finish(model: ir.Model, path: Path, finding: Finding, *, as_json: bool) -> int:
+def finish(
+    model: ir.Model, sources: Sequence[ir.Model], path: Path, finding: Finding, *, as_json: bool
+) -> int:
     """Write the model unless something is wrong with it, say what was found, return the code."""
     from onnx_passes.core.model_io import save
 
     if not finding.reason:
+        _mark(model, sources, finding)
         save(model, path)
     if as_json:
         _emit(model, path, finding)
     else:
         _show(model, path, finding)
     return 1 if finding.reason else 0
+
+
+def _mark(model: ir.Model, sources: Sequence[ir.Model], finding: Finding) -> None:
+    """Leave in the model what is known of its numbers."""
+    from onnx_passes.core.checked import mark_checked, mark_original, mark_unchecked
+
+    if finding.verdict == "passed":
+        mark_checked(model, sources)
+    elif finding.verdict == "not checked":
+        mark_unchecked(model, _NOT_COMPARED)
+    else:
+        mark_original(model, sources)
 
 
 def split_pair(
