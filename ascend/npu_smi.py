@@ -35,7 +35,8 @@ HEALTHY = "OK"
 _TIMEOUT_S = 60.0
 _MAX_LINES = 10_000
 _FIRST = re.compile(r"\|\s*(\d{1,9})\s+(\S+)\s*\|\s*(\S+)\s*\|([^|]*)")
-_SECOND = re.compile(r"\|\s*(\d{1,9})(?:\s+\d+)?\s*\|\s*(\S+)\s*\|([^|]*)")
+_SECOND = re.compile(r"\|\s*(\d{1,9})(?:\s+(\d{1,9}))?\s*\|\s*(\S+)\s*\|([^|]*)")
+_VERSION = re.compile(r"\|\s*npu-smi\b[^|]*\bVersion:\s*(\S{1,40})")
 _USAGE = re.compile(r"(\d{1,9})\s*/\s*(\d{1,9})")
 
 
@@ -46,6 +47,8 @@ class Device:
     Attributes:
         npu: Id of the card.
         chip: Number of the chip on its card.
+        device: Number of the chip on the host, by which programs choose it; the id of the card
+            where the table has no column for it (one chip a card).
         name: As in the Name column, such as 310P3.
         health: ``OK`` or what else npu-smi says.
         bus_id: PCI address.
@@ -58,6 +61,7 @@ class Device:
 
     npu: int
     chip: int
+    device: int
     name: str
     health: str
     bus_id: str
@@ -96,7 +100,12 @@ def find_npu_smi(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def list_devices(environ: Mapping[str, str] | None = None) -> tuple[Device, ...]:
-    """Run ``npu-smi info`` and return the chips; an empty tuple if it lists none.
+    """Return the chips of this host, see :func:`info`; an empty tuple if there are none."""
+    return parse(info(environ))
+
+
+def info(environ: Mapping[str, str] | None = None) -> str:
+    """Run ``npu-smi info`` and return what it prints.
 
     Args:
         environ: The variables to run it with; None for ours.
@@ -115,7 +124,13 @@ def list_devices(environ: Mapping[str, str] | None = None) -> tuple[Device, ...]
             "a table of devices: check the driver, and that no other container holds the device"
         )
         raise ToolFailedError(msg)
-    return parse(done.output)
+    return done.output
+
+
+def version(text: str) -> str | None:
+    """Return the version in ``npu-smi info``, which is that of the driver; None without one."""
+    found = _VERSION.search(text)
+    return found[1] if found else None
 
 
 def parse(text: str) -> tuple[Device, ...]:
@@ -143,17 +158,18 @@ def _is_heading(line: str) -> bool:
 
 def _device(first: re.Match[str], second: re.Match[str]) -> Device:
     power, temperature = (*first[4].split(), "", "")[:2]
-    usage = [(int(used), int(total)) for used, total in _USAGE.findall(second[3])]
+    usage = [(int(used), int(total)) for used, total in _USAGE.findall(second[4])]
     memory = max(usage, key=lambda pair: pair[1], default=(None, None))
     return Device(
         npu=int(first[1]),
         chip=int(second[1]),
+        device=int(second[2] or first[1]),
         name=first[2],
         health=first[3],
-        bus_id=second[2],
+        bus_id=second[3],
         power_w=_number(power),
         temperature_c=_number(temperature),
-        aicore_percent=_number((*second[3].split(), "")[0]),
+        aicore_percent=_number((*second[4].split(), "")[0]),
         memory_used_mb=memory[0],
         memory_total_mb=memory[1],
     )

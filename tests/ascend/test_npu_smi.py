@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from ascend import npu_smi
 from ascend.errors import MissingToolError, ToolFailedError
-from ascend.npu_smi import Device, list_devices, parse
+from ascend.npu_smi import Device, list_devices, parse, version
 from tests.ascend.standins.npu_smi import ONE, TABLES
 from tests.ascend.standins.toolkit import make_toolkit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-THE_ONE = Device(2144, 0, "310P3", "OK", "0000:86:00.0", None, 47.0, 0.0, 1807, 21527)
+THE_ONE = Device(2144, 0, 0, "310P3", "OK", "0000:86:00.0", None, 47.0, 0.0, 1807, 21527)
 
 
 @pytest.fixture
@@ -49,8 +49,14 @@ def test_high_bandwidth_memory_counts_where_a_chip_has_it() -> None:
 def test_the_layout_of_a3_cards_with_a_dash_for_power() -> None:
     devices = parse(TABLES["phy"])
     assert [(device.chip, device.power_w) for device in devices] == [(0, 178.5), (1, None)]
+    assert [device.device for device in devices] == [0, 1]
     assert [device.bus_id for device in devices] == ["0000:9D:00.0", "0000:9F:00.0"]
     assert devices[0].soc_version is None  # the Name column does not tell which 910 it is
+
+
+@pytest.mark.parametrize(("table", "expected"), [("one", None), ("duo", "22.0.2.3")])
+def test_the_version_is_read_where_the_table_has_it(table: str, expected: str | None) -> None:
+    assert version(TABLES[table]) == expected
 
 
 def test_health_is_what_it_says() -> None:
@@ -76,6 +82,7 @@ def test_a_table_cut_behind_the_first_chip_keeps_it() -> None:
 @given(st.text())
 def test_any_text_is_parsed(text: str) -> None:
     assert isinstance(parse(text), tuple)
+    version(text)
 
 
 @given(
