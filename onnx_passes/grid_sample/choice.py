@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROWS_FROM_CHANNELS = 32
 # The rows of all corners of a run fill this: little enough to be summed before they leave the
 # cache, enough to be worth the nodes.
-CPU_RUN_BYTES = 4 << 20
+CPU_RUN_BYTES = 6 << 20
 CPU_MOST_RUNS = 256
 
 # CANN 8.1 configuration of GatherElements: it falls to AI CPU from these sizes on, both together.

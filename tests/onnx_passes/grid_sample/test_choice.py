@@ -87,8 +87,8 @@ def test_the_limit_of_gather_elements_counts_the_frame() -> None:
     ("node", "chunk"),
     [
         pytest.param(STARNET, 0, id="elements are not cut"),
-        pytest.param(MAP, 25 * 160, id="whole rows of the output"),
-        pytest.param(BIRDS_EYE, 1024, id="rows of one point"),
+        pytest.param(MAP, 38 * 160, id="whole rows of the output"),
+        pytest.param(BIRDS_EYE, 1536, id="rows of one point"),
         pytest.param(VOLUME, 4096, id="whole slices of a volume"),
         pytest.param(problem((1, 64, 20, 20), (1, 20, 20, 2)), 0, id="little enough for one run"),
         pytest.param(problem((1, 64, 20, 20), (1, None, 20, 2)), 0, id="a dynamic output"),
@@ -128,7 +128,7 @@ def test_the_note_says_form_runs_and_reason(case: type[Case]) -> None:
     x, grid = np.zeros((1, 64, 8, 8), np.float32), np.zeros((1, 200, 200, 2), np.float32)
     loaded = ir.from_proto(case().model(x, grid))
     (note,) = DecomposeGridSample().run(loaded).rewritten
-    assert note.text.startswith("form rows in runs of 4000 points, ")
+    assert note.text.startswith("form rows in runs of 6000 points, ")
     assert note.text.endswith(" nodes: one row holds 64 channels")
 
 
