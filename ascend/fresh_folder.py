@@ -39,7 +39,7 @@ def fresh_folder(out: Path, record: str, endings: tuple[str, ...]) -> Iterator[P
             yield fresh
             _exchange(fresh, out, Path(scratch, "old"))
     except OSError as error:
-        msg = f"cannot write {error.filename or out}: {error.strerror or error}; choose another"
+        msg = f"cannot use {error.filename or out}: {error.strerror or error}"
         raise AscendError(msg) from error
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_BATCH = re.compile(r"_bs([0-9]{1,6})(?:_[a-z]+_[a-z0-9_]+)?\.om")
+_BATCH = re.compile(r"_bs([0-9]{1,6})(?:_linux_[a-z0-9_]+)?\.om")
 
 
 def batch_in_name(name: str) -> int | None:
