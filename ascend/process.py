@@ -55,6 +55,7 @@ def run_tool(
     cwd: Path | None = None,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_wait: Callable[[], None] | None = None,
 ) -> Finished:
     """Run ``command`` without a shell until it ends or its time is over.
 
@@ -65,6 +66,7 @@ def run_tool(
         cwd: Its working directory.
         log: File that receives its output and is kept; None for a temporary one.
         on_line: Called with each line of output as it appears, without the line end.
+        on_wait: Called now and then while it runs; what it raises ends the tool.
 
     Raises:
         MissingToolError: If the executable does not exist or may not be run.
@@ -76,7 +78,7 @@ def run_tool(
             log = Path(folder) / "output.log"
         child = _start(command, env, cwd, log)
         stack.callback(_end, child)  # also after Ctrl-C: no compile worker is left running
-        timed_out = not _wait(child, started + timeout_s, log, on_line)
+        timed_out = not _wait(child, started + timeout_s, log, on_line, on_wait)
         if timed_out:
             _end(child)
         return Finished(
@@ -108,6 +110,7 @@ def _wait(
     deadline: float,
     log: Path,
     on_line: Callable[[str], None] | None,
+    on_wait: Callable[[], None] | None,
 ) -> bool:
     """Wait for the end and pass lines on; return False if the deadline came first."""
     pause = _FIRST_PAUSE_S
@@ -115,6 +118,8 @@ def _wait(
         while child.poll() is None:
             if time.monotonic() > deadline:
                 return False
+            if on_wait is not None:
+                on_wait()
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
             _pass_on(lines, on_line)
