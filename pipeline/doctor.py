@@ -130,19 +130,19 @@ def _check_devlib(toolkit: Toolkit, environ: dict[str, str], *, has_device: bool
     """Check the libraries that take the place of a driver on a host without a device."""
     devlib = toolkit.devlib
     if has_device:
-        note = "not needed: a device is here"
-        return Check("devlib", "ok", needed_for=COMPILE, note=note)
+        return Check("devlib", "ok", needed_for=COMPILE, note="not needed: a device is here")
     if devlib is None:
-        fix = f"no <arch>-linux/devlib in {toolkit.home}; install the toolkit again, whole"
+        fix = (
+            f"atc needs <arch>-linux/devlib of {toolkit.home} on a host without a device, and it "
+            "is not there; install the toolkit again, whole"
+        )
         return Check("devlib", "missing", needed_for=COMPILE, fix=fix)
     here = {os.path.realpath(path) for path in environ.get("LD_LIBRARY_PATH", "").split(":")}
-    if os.path.realpath(devlib) in here:
-        return Check("devlib", "ok", None, str(devlib), COMPILE, "on LD_LIBRARY_PATH")
-    fix = (
-        "atc needs it on a host without a device; run: "
-        f"export LD_LIBRARY_PATH={shlex.quote(str(devlib))}:$LD_LIBRARY_PATH"
-    )
-    return Check("devlib", "missing", None, str(devlib), COMPILE, fix=fix)
+    note = "on LD_LIBRARY_PATH"
+    if os.path.realpath(devlib) not in here:
+        line = f"export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:{shlex.quote(str(devlib))}"
+        note = f"compile adds it to LD_LIBRARY_PATH; to run atc by hand: {line}"
+    return Check("devlib", "ok", None, str(devlib), COMPILE, note)
 
 
 def _check_devices(report: Report, environ: dict[str, str]) -> None:
