@@ -148,6 +148,8 @@ class Pass(abc.ABC):
         purpose: The heading that ``onnx-passes list`` puts the pass under.
         isolated: Whether ``run`` calls native code that may crash or hang; the manager then runs
             the pass in a child process with a time limit.
+        needs: Operators (of any domain) without which the pass finds nothing to do: a model that
+            has none of them is not even searched. Empty: it always is.
         narrows_inputs: Whether ``run`` fixes sizes of graph inputs on purpose. Names and dtypes
             must stay all the same, and the numbers are compared at the sizes that are left.
     """
@@ -156,6 +158,7 @@ class Pass(abc.ABC):
     exactness: ClassVar[Exactness]
     purpose: ClassVar[str] = "other"
     isolated: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
     narrows_inputs: ClassVar[bool] = False
 
     @abc.abstractmethod

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Fingerprinter:
-    """Fingerprints versions of a model; remembers the tensors it has seen."""
+    """Fingerprints versions of a model; remembers the tensors it has seen.
+
+    On the way, it puts read-only views behind the tensors whose arrays could be changed in place.
+    The caller's own arrays stay writable; only the model looks at them through a view.
+    """
 
     def __init__(self) -> None:
         """Start with no tensor seen."""
@@ -27,12 +31,7 @@ class Fingerprinter:
 
     def __call__(self, model: ir.Model) -> str:
         """Return a digest of ``model``; equal digests mean equal models."""
-        freeze(model)
-        digest = hashlib.sha256()
-        for part in self._parts(model):
-            digest.update(part.encode())
-            digest.update(b"\0")
-        return digest.hexdigest()
+        return hashlib.sha256("\0".join(self._parts(model)).encode()).hexdigest()
 
     def _parts(self, model: ir.Model) -> Iterator[str]:
         yield repr((model.ir_version, sorted(model.opset_imports.items())))
@@ -46,20 +45,30 @@ class Fingerprinter:
 
     def _graph(self, graph: ir.Graph | ir.Function) -> Iterator[str]:
         yield repr((graph.name, graph.doc_string, sorted(graph.metadata_props.items())))
-        yield "inputs" + ";".join(map(_value, graph.inputs))
-        yield "outputs" + ";".join(map(_value, graph.outputs))
+        yield repr([_value(value) for value in graph.inputs])
+        yield repr([_value(value) for value in graph.outputs])
         for value in getattr(graph, "initializers", {}).values():
+            value.const_value = _frozen(value.const_value)
             yield f"{_value(value)}={self._tensor(value.const_value)}"
         for node in graph:
-            yield repr((node.domain, node.op_type, node.overload, node.name))
-            yield repr([value.name if value is not None else None for value in node.inputs])
-            yield ";".join(map(_value, node.outputs))
-            yield repr((node.doc_string, sorted(node.metadata_props.items())))
-            yield from self._attributes(node)
+            yield repr(
+                (
+                    (node.domain, node.op_type, node.overload, node.name, node.doc_string),
+                    [None if value is None else value.name for value in node.inputs],
+                    [_value(value) for value in node.outputs],
+                    sorted(node.metadata_props.items()),
+                )
+            )
+            if node.attributes:
+                yield from self._attributes(node)
 
     def _attributes(self, owner: ir.Node | ir.Function) -> Iterator[str]:
+        import onnx_ir as ir
+
         for name, attribute in owner.attributes.items():
             yield name
+            if attribute.type == ir.AttributeType.TENSOR:
+                owner.attributes[name] = _frozen_attribute(attribute)
             yield from self._attribute(attribute)
 
     def _attribute(self, attribute: ir.Attr) -> Iterator[str]:
@@ -88,23 +97,11 @@ class Fingerprinter:
         return known[1]
 
 
-def freeze(model: ir.Model) -> None:
-    """Put read-only views behind the tensors whose arrays could be changed in place.
-
-    The caller's own arrays stay writable; only the model looks at them through a view.
-    """
+def _frozen_attribute(attribute: ir.Attr) -> ir.Attr:
     import onnx_ir as ir
 
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            value.const_value = _frozen(value.const_value)
-    owners: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for owner in owners:
-        for node in owner.all_nodes():
-            for name, attribute in node.attributes.items():
-                tensor = attribute.value
-                if attribute.type == ir.AttributeType.TENSOR and _frozen(tensor) is not tensor:
-                    node.attributes[name] = ir.AttrTensor(name, _frozen(tensor))
+    tensor = _frozen(attribute.value)
+    return attribute if tensor is attribute.value else ir.AttrTensor(attribute.name, tensor)
 
 
 def _frozen(tensor: Any) -> Any:  # noqa: ANN401  any of onnx-ir's tensor classes, or None
@@ -132,6 +129,8 @@ def _content(tensor: Any) -> str:  # noqa: ANN401  any of onnx-ir's tensor class
     return head + hashlib.blake2b(tensor.tobytes(), digest_size=16).hexdigest()
 
 
-def _value(value: ir.Value) -> str:
-    more = f"{value.doc_string}{sorted(value.metadata_props.items())}"
-    return f"{value.name}:{value.type}:{value.shape}:{more}"
+def _value(value: ir.Value) -> tuple[object, ...]:
+    shape = value.shape
+    dims = None if shape is None else [dim if isinstance(dim, int) else str(dim) for dim in shape]
+    metadata = sorted(value.metadata_props.items())
+    return value.name, str(value.type), dims, value.doc_string, metadata

@@ -7,27 +7,67 @@ from typing import TYPE_CHECKING
 from onnx_passes.core.integrity import skeleton
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 
-def infer(model: ir.Model) -> dict[ir.Value, ir.Value]:
+def infer(model: ir.Model, *, afresh: bool = False) -> dict[ir.Value, ir.Value]:
     """Return, for each value that a node makes, a value with the inferred type and shape.
 
     The main graph and its sub-graphs are covered. Data is propagated, so that the shape a Reshape
     computes from a Shape is known. A model that onnx cannot infer at all gives an empty result.
+
+    Args:
+        model: It is not changed.
+        afresh: Whether the recorded shapes of what nodes make are left out of account.
     """
     import onnx
-    import onnx_ir as ir
 
+    before = skeleton(model)
+    if afresh:
+        _forget_shapes(before.graph)
     try:
-        proto = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True)
+        proto = onnx.shape_inference.infer_shapes(before, data_prop=True)
     except onnx.shape_inference.InferenceError:
         return {}
     found: dict[ir.Value, ir.Value] = {}
-    for graph, twin in zip(model.graphs(), ir.from_proto(proto).graphs(), strict=True):
-        for node, other in zip(graph, twin, strict=True):
-            found.update(zip(node.outputs, other.outputs, strict=True))
+    _collect(model.graph, proto.graph, found)
     return found
+
+
+def _forget_shapes(graph: onnx.GraphProto) -> None:
+    made = {name for node in graph.node for name in node.output}
+    for info in (*graph.value_info, *graph.output):
+        if info.name in made and info.type.HasField("tensor_type"):
+            info.type.tensor_type.ClearField("shape")
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                _forget_shapes(inner)
+
+
+def _collect(graph: ir.Graph, proto: onnx.GraphProto, found: dict[ir.Value, ir.Value]) -> None:
+    """Read what is known of the results of the nodes of ``graph`` from its proto."""
+    import onnx_ir as ir
+
+    infos = {info.name: info for info in (*proto.value_info, *proto.output)}
+    for node, twin in zip(graph, proto.node, strict=True):
+        for value in node.outputs:
+            info = infos.get(value.name or "")
+            found[value] = (
+                ir.Value(name=value.name)
+                if info is None
+                else ir.serde.deserialize_value_info_proto(info, None)
+            )
+        attributes = {item.name: item for item in twin.attribute}
+        for name, attribute in node.attributes.items():
+            if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+                _collect(attribute.as_graph(), attributes[name].g, found)
+            elif attribute.type == ir.AttributeType.GRAPHS and not attribute.is_ref():
+                for inner, other in zip(
+                    attribute.as_graphs(), attributes[name].graphs, strict=True
+                ):
+                    _collect(inner, other, found)
 
 
 def is_invented(dim: int | ir.SymbolicDim) -> bool:

@@ -1,12 +1,14 @@
 """Is a rewritten model still a valid model with the same interface?
 
 The structural check costs no more than the graph: large tensors are left out of what the checker
-sees, so a model of several gigabytes is checked in milliseconds.
+sees, so a model of several gigabytes is checked in milliseconds. The original itself is checked
+only where a rewrite fails.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, cast
 
 from onnx_passes.core.contract import ModelError, label
 from onnx_passes.core.model_io import root_line
@@ -23,57 +25,16 @@ class BrokenModelError(Exception):
     """A rewrite left something that is no graph any more: it cannot be copied or saved."""
 
 
-class Baseline:
-    """What the original model fulfils, and what every rewritten version must therefore fulfil.
-
-    Args:
-        model: The original.
-    """
+class Interface:
+    """Names, types and shapes of the inputs and outputs of a model."""
 
     def __init__(self, model: ir.Model) -> None:
-        """Check the original once: nothing is demanded of a rewrite that it does not fulfil.
-
-        Raises:
-            ModelError: If the original cannot even be copied and serialised.
-        """
+        """Note the interface of the original."""
         self._inputs = [_signature(value) for value in model.graph.inputs]
         self._outputs = [_signature(value) for value in model.graph.outputs]
-        try:
-            proto = skeleton(model)
-        except Exception as error:
-            msg = f"the model is broken and cannot be copied: {root_line(error)}"
-            raise ModelError(msg) from error
-        self.problem = _checker_says(proto, full=False)
-        self._full = not self.problem and not _checker_says(proto, full=True)
 
-    def violation(self, model: ir.Model, *, narrows_inputs: bool = False) -> str:
-        """Return what is wrong with ``model`` in one sentence, or an empty string.
-
-        Args:
-            model: The rewritten version.
-            narrows_inputs: Whether dynamic sizes of its inputs may have become fixed.
-
-        Raises:
-            BrokenModelError: If the model cannot even be copied and serialised.
-        """
-        return self._interface_change(model, narrows_inputs) or self.defect(model)
-
-    def defect(self, model: ir.Model) -> str:
-        """Return why ``model`` is no valid model, whatever its interface, or an empty string.
-
-        Raises:
-            BrokenModelError: If the model cannot even be copied and serialised.
-        """
-        try:
-            proto = skeleton(model)
-        except Exception as error:
-            raise BrokenModelError(root_line(error)) from error
-        if self.problem:
-            return ""
-        said = _checker_says(proto, full=self._full)
-        return f"onnx.checker: {said}" if said else ""
-
-    def _interface_change(self, model: ir.Model, narrows_inputs: bool) -> str:
+    def change(self, model: ir.Model, *, narrows_inputs: bool = False) -> str:
+        """Return how the interface of ``model`` differs in one sentence, or an empty string."""
         for kind, before, values in (
             ("input", self._inputs, model.graph.inputs),
             ("output", self._outputs, model.graph.outputs),
@@ -90,45 +51,174 @@ class Baseline:
         return ""
 
 
+class Baseline:
+    """What the original model fulfils, and what every rewritten version must therefore fulfil.
+
+    Args:
+        model: The original.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        """Nothing is demanded of a rewrite that the original does not fulfil.
+
+        Raises:
+            ModelError: If the original cannot even be serialised.
+        """
+        self._interface = Interface(model)
+        try:
+            self._proto = skeleton(model)
+        except Exception as error:
+            msg = f"the model is broken and cannot be copied: {root_line(error)}"
+            raise ModelError(msg) from error
+
+    def violation(self, model: ir.Model, *, narrows_inputs: bool = False) -> str:
+        """Return what is wrong with ``model`` in one sentence, or an empty string.
+
+        Args:
+            model: The rewritten version.
+            narrows_inputs: Whether dynamic sizes of its inputs may have become fixed.
+
+        Raises:
+            BrokenModelError: If the model cannot even be copied and serialised.
+        """
+        return self._interface.change(model, narrows_inputs=narrows_inputs) or self.defect(model)
+
+    def defect(self, model: ir.Model) -> str:
+        """Return why ``model`` is no valid model, whatever its interface, or an empty string.
+
+        Raises:
+            BrokenModelError: If the model cannot even be copied and serialised.
+        """
+        try:
+            proto = skeleton(model)
+        except Exception as error:
+            raise BrokenModelError(root_line(error)) from error
+        said = _checker_says(proto, full=True)
+        if said and not self._is_whole:
+            said = "" if self.problem else _checker_says(proto, full=False)
+        return f"onnx.checker: {said}" if said else ""
+
+    @functools.cached_property
+    def problem(self) -> str:
+        """What onnx.checker says against the original, shapes left aside."""
+        return _checker_says(self._proto, full=False)
+
+    @functools.cached_property
+    def _is_whole(self) -> bool:
+        """Whether the original is valid with all its shapes; asked only where a rewrite is not."""
+        return not _checker_says(self._proto, full=True)
+
+
+def is_sound(model: ir.Model, original: Interface) -> bool:
+    """Return whether ``model`` is valid, shapes included, and has the interface of the original.
+
+    Raises:
+        BrokenModelError: If the model cannot even be copied and serialised.
+    """
+    try:
+        proto = skeleton(model)
+    except Exception as error:
+        raise BrokenModelError(root_line(error)) from error
+    return not original.change(model) and not _checker_says(proto, full=True)
+
+
 Signature = tuple[str, "ir.DataType | None", "tuple[int | str | None, ...] | None"]
 
 
 def skeleton(model: ir.Model) -> onnx.ModelProto:
-    """Return the model as a proto whose weights are graph inputs instead of data."""
+    """Return the model as a proto whose weights are graph inputs instead of data.
+
+    Nothing is copied before it is written; ``model`` stays as it is.
+    """
     import onnx_ir as ir
 
-    for node in model.graph.all_nodes():
-        if any(output.name is None for output in node.outputs):
+    _refuse_broken(model)
+    inner = list(model.graphs())[1:]
+    if any(_is_external(value) for graph in inner for value in graph.initializers.values()):
+        model = model.clone()
+        for graph in list(model.graphs())[1:]:
+            for value in graph.initializers.values():
+                value.const_value = _loaded(value).const_value
+    graph = model.graph
+    values = list(graph.initializers.values())
+    view = ir.GraphView(
+        [*graph.inputs, *(_typed(v) for v in values if _is_large(v) and not v.is_graph_input())],
+        graph.outputs,
+        nodes=graph,
+        initializers=[_loaded(value) for value in values if not _is_large(value)],
+        doc_string=graph.doc_string,
+        opset_imports=graph.opset_imports,
+        name=graph.name,
+        metadata_props=graph.metadata_props,
+    )
+    functions = list(model.functions.values())
+    return ir.to_proto(
+        ir.Model(
+            cast("ir.Graph", view),
+            ir_version=model.ir_version,
+            functions=functions,
+            metadata_props=model.metadata_props,
+        )
+    )
+
+
+def _refuse_broken(model: ir.Model) -> None:
+    """Raise unless each value that is read was made before, and each that is made has a name."""
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
+        _refuse_broken_graph(root, set())
+
+
+def _refuse_broken_graph(graph: ir.Graph, made: set[ir.Value]) -> None:
+    from onnx_passes.core.values import subgraphs
+
+    made.update(graph.inputs, graph.initializers.values())
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value not in made:
+                msg = f"{label(node)} reads {value.name!r}, which nothing before it makes"
+                raise ValueError(msg)
+        for inner in subgraphs(node):
+            _refuse_broken_graph(inner, made)
+        if any(value.name is None for value in node.outputs):
             msg = f"an output of {label(node)} has no name"
-            raise ValueError(msg)  # cloning would give it one, saving would not
-    copy = model.clone()
-    for graph in copy.graphs():
-        for value in list(graph.initializers.values()):
-            if graph is copy.graph and _is_large(value):
-                _make_input(value, copy.graph)
-            elif isinstance(value.const_value, ir.ExternalTensor):
-                # The checker would look for the file in the working directory.
-                value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
-    return ir.to_proto(copy)
+            raise ValueError(msg)  # saving would not give it one
+        made.update(node.outputs)
+    for value in graph.outputs:
+        if value not in made:
+            msg = f"nothing makes the graph output {value.name!r}"
+            raise ValueError(msg)
 
 
 def _is_large(value: ir.Value) -> bool:
     return value.const_value is not None and value.const_value.nbytes > _MAX_CHECKED_BYTES
 
 
-def _make_input(value: ir.Value, graph: ir.Graph) -> None:
-    """Turn an initializer into a graph input of its type and shape."""
+def _is_external(value: ir.Value) -> bool:
+    import onnx_ir as ir
+
+    return isinstance(value.const_value, ir.ExternalTensor)
+
+
+def _loaded(value: ir.Value) -> ir.Value:
+    """Return ``value``, or its like in memory: the checker would not look in the right folder."""
+    import onnx_ir as ir
+
+    if value.const_value is None or not _is_external(value):
+        return value
+    tensor = ir.Tensor(value.const_value.numpy(), name=value.name)
+    return ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=tensor)
+
+
+def _typed(value: ir.Value) -> ir.Value:
+    """Return ``value``, or its like with the type and shape of its tensor."""
     import onnx_ir as ir
 
     tensor = value.const_value
-    if tensor is not None:
-        # A tensor's shape is static, whatever its protocol's type says.
-        value.shape = value.shape or ir.Shape([dim for dim in tensor.shape if isinstance(dim, int)])
-        value.dtype = value.dtype or tensor.dtype
-    graph.initializers.pop(value.name or "")
-    value.const_value = None
-    if value not in graph.inputs:
-        graph.inputs.append(value)
+    if tensor is None or (value.shape is not None and value.type is not None):
+        return value
+    # A tensor's shape is static, whatever its protocol's type says.
+    shape = value.shape or ir.Shape([dim for dim in tensor.shape if isinstance(dim, int)])
+    return ir.Value(name=value.name, type=value.type or ir.TensorType(tensor.dtype), shape=shape)
 
 
 def _checker_says(proto: onnx.ModelProto, *, full: bool) -> str:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnx_passes.core.collection import rare_collections
 from onnx_passes.core.contract import (
     Exactness,
     Pass,
@@ -25,9 +26,11 @@ from onnx_passes.core.integrity import Baseline, BrokenModelError
 from onnx_passes.core.isolate import DEFAULT_TIMEOUT_S, run_isolated
 from onnx_passes.core.model_io import clone, to_model
 from onnx_passes.core.outcome import Outcome, Step, Verdict, measure
-from onnx_passes.core.passlist import Item, PassesLike, Repeat, collect, pass_text
+from onnx_passes.core.passlist import Item, PassesLike, collect
+from onnx_passes.core.quick import UNCHECKED, run_quickly
 from onnx_passes.core.registry import load_plugin
 from onnx_passes.core.trial import Trial
+from onnx_passes.core.walk import Walk
 
 if TYPE_CHECKING:
     import os
@@ -43,8 +46,6 @@ _logger = logging.getLogger(__name__)
 
 OnFail = Literal["stop", "undo", "keep"]
 _POLICIES = ("stop", "undo", "keep")
-# ( )* ends when a round changes nothing; passes that undo each other would never end.
-MAX_ROUNDS = 20
 _WEAKER: dict[Exactness, int] = {"exact": 0, "close": 1, "inexact": 2}
 
 
@@ -112,7 +113,10 @@ def run_passes(model: ir.Model, items: Sequence[Item], settings: Settings) -> Ou
     if settings.on_fail not in _POLICIES:
         msg = f"on_fail is {settings.on_fail!r}, expected one of {', '.join(_POLICIES)}"
         raise UsageError(msg)
-    return _Run(model, settings).run(items)
+    with rare_collections():
+        quick = not settings.check and settings.max_rewrites is None
+        outcome = run_quickly(model, items, settings) if quick else None
+        return outcome or _Run(model, settings).run(items)
 
 
 class _Stopped(Exception):  # noqa: N818  control flow, not an error
@@ -123,37 +127,34 @@ class _Stopped(Exception):  # noqa: N818  control flow, not an error
         self.rejected = rejected
 
 
-class _Run:
+class _Run(Walk):
     """The state of one run: the current model and what is known of it."""
 
     def __init__(self, model: ir.Model, settings: Settings) -> None:
-        self._settings = settings
-        self._model = model
         self._fingerprinter = Fingerprinter()
-        self._fingerprint = self._fingerprinter(model)
-        self._measure = self._before = measure(model)
+        self._before = measure(model)
+        super().__init__(settings, model, self._fingerprinter(model), self._before)
         self._baseline = Baseline(model)
-        self._why_unchecked = "numbers were not compared, as asked"
+        self._why_unchecked = UNCHECKED
         self._oracle = self._make_oracle(model)
         self._answers: list[Arrays] | None = None
         self._exactness: Exactness | None = "exact"
         self._checked = False
-        self._steps: list[Step] = []
 
     def run(self, items: Sequence[Item]) -> Outcome:
         stopped_by = rejected = None
         try:
-            self._run_items(items)
+            self.run_items(items)
         except _Stopped as stopped:
             rejected = stopped.rejected
-            stopped_by = self._steps[-1]
+            stopped_by = self.steps[-1]
             _logger.info("stopped by %s", stopped_by.text)
         used = self._oracle if self._checked else None
         return Outcome(
-            model=self._model,
-            steps=tuple(self._steps),
+            model=self.model,
+            steps=tuple(self.steps),
             before=self._before,
-            after=self._measure,
+            after=self.size,
             feeds=used.describe() if used else "",
             oracle=used.runner.kind if used else "",
             stopped_by=stopped_by,
@@ -161,29 +162,16 @@ class _Run:
         )
 
     def _make_oracle(self, model: ir.Model) -> Oracle | None:
-        if not self._settings.check:
+        if not self.settings.check:
             return None
         from onnx_passes.numerics.oracle import Oracle
 
-        return Oracle(clone(model), self._settings.feeds, self._settings.shapes)
+        return Oracle(clone(model), self.settings.feeds, self.settings.shapes)
 
-    def _run_items(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if isinstance(item, Repeat):
-                self._repeat(item)
-            else:
-                self._run_pass(item)
+    def skip_pass(self, trial: Trial) -> None:
+        self._settle(trial, "unchanged", "")
 
-    def _repeat(self, group: Repeat) -> None:
-        for _ in range(MAX_ROUNDS):
-            before = self._fingerprint
-            self._run_items(group.items)
-            if self._fingerprint == before:
-                return
-        _logger.warning("a repeated group still changed the model after %d rounds", MAX_ROUNDS)
-
-    def _run_pass(self, item: Pass) -> None:
-        self._settings.on_start(pass_text(item))
+    def run_pass(self, item: Pass) -> None:
         started = time.perf_counter()
         candidate, result, crash = self._execute(item)
         seconds = time.perf_counter() - started
@@ -192,7 +180,7 @@ class _Run:
             self._settle(trial, "crashed", crash)
             return
         fingerprint = self._fingerprinter(candidate)
-        if fingerprint == self._fingerprint:
+        if fingerprint == self.fingerprint:
             self._settle(trial, "unchanged", "")
             return
         trial.fingerprint, trial.measure = fingerprint, measure(candidate)
@@ -201,14 +189,12 @@ class _Run:
 
     def _execute(self, item: Pass) -> tuple[ir.Model, PassResult, str]:
         """Run the pass on a copy; return the copy, its notes, and why it crashed."""
-        candidate = clone(self._model)
+        candidate = clone(self.model)
         try:
             if item.isolated:
-                candidate, result = run_isolated(
-                    item, candidate, timeout_s=self._settings.timeout_s
-                )
+                candidate, result = run_isolated(item, candidate, timeout_s=self.settings.timeout_s)
             else:
-                with at_most(self._settings.max_rewrites):
+                with at_most(self.settings.max_rewrites):
                     result = item.run(candidate)
         except RewriteLimitReached as reached:
             result = PassResult(rewritten=reached.rewritten)
@@ -249,7 +235,7 @@ class _Run:
         previous = self._answers
         if trial.item.narrows_inputs:
             oracle = trial.oracle = oracle.narrowed(trial.model)
-            previous = oracle.answers(self._model) if previous else None
+            previous = oracle.answers(self.model) if previous else None
         check = check_model(trial.model, oracle, previous, Claim(own, trial.exactness))
         self._checked = self._checked or bool(check.outputs)
         trial.outputs, trial.answers = check.outputs, check.actual or None
@@ -259,30 +245,30 @@ class _Run:
         """Record the step, then keep, undo or stop."""
         bad = verdict in {"failed", "crashed"}
         changed = trial.fingerprint != "" and verdict != "crashed"
-        kept = changed and (not bad or self._settings.on_fail == "keep")
-        number = len(self._steps) + 1
-        step = trial.step(number, self._measure, verdict, reason, kept=kept)
-        self._steps.append(step)
+        kept = changed and (not bad or self.settings.on_fail == "keep")
+        number = len(self.steps) + 1
+        step = trial.step(number, self.size, verdict, reason, kept=kept)
+        self.steps.append(step)
         if kept:
-            self._model, self._measure = trial.model, trial.measure or self._measure
-            self._fingerprint, self._exactness = trial.fingerprint, trial.exactness
+            self.model, self.size = trial.model, trial.measure or self.size
+            self.fingerprint, self._exactness = trial.fingerprint, trial.exactness
             self._answers = trial.answers
             self._oracle = trial.oracle or self._oracle
             if bad:
                 self._rebase()
             elif trial.item.narrows_inputs:
-                self._baseline = Baseline(self._model)
-        self._settings.on_step(step)
-        if bad and self._settings.on_fail == "stop":
+                self._baseline = Baseline(self.model)
+        self.settings.on_step(step)
+        if bad and self.settings.on_fail == "stop":
             raise _Stopped(trial.model if changed else None)
 
     def _rebase(self) -> None:
         """Go on from a failed model that is kept: later passes are not blamed for it."""
-        self._baseline = Baseline(self._model)
+        self._baseline = Baseline(self.model)
         self._exactness = None
         if self._answers is None:
             # Its interface or structure changed: it takes the original's place.
             try:
-                self._oracle = self._make_oracle(self._model)
+                self._oracle = self._make_oracle(self.model)
             except UsageError as error:
                 self._oracle, self._why_unchecked = None, str(error)

@@ -95,8 +95,16 @@ def clone(model: ir.Model) -> ir.Model:
         for part in (graph, *graph.subgraphs()):
             outputs = (value for node in part for value in node.outputs)
             for value in (*part.inputs, *part.initializers.values(), *outputs):
-                value.type = copy.deepcopy(value.type)
+                value.type = _copied(value.type)
     return clone
+
+
+def _copied(kind: ir.TypeProtocol | None) -> ir.TypeProtocol | None:
+    import onnx_ir as ir
+
+    if isinstance(kind, ir.TensorType):  # nearly all are, and deepcopy is slow
+        return ir.TensorType(kind.dtype, denotation=kind.denotation)
+    return copy.deepcopy(kind)
 
 
 def save(model: ir.Model, path: str | os.PathLike[str]) -> None:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from onnx_passes import Note, PassResult, optimize
-from onnx_passes.core import manager
+from onnx_passes.core import walk
 from onnx_passes.core.contract import ModelError, UsageError
 from onnx_passes.core.manager import Settings, run_passes
 from onnx_passes.core.passlist import Repeat, collect
@@ -409,7 +409,7 @@ def test_a_broken_original_is_refused(lab: Lab, plant: Planter, *, as_proto: boo
     nodes = list(model.graph)
     model.graph.remove(nodes[-1])
     model.graph.insert_before(nodes[0], nodes[-1])
-    with pytest.raises(ModelError, match="the model is broken and cannot be copied: Value"):
+    with pytest.raises(ModelError, match="the model is broken and cannot be copied: (Value|Add)"):
         optimize(ir.to_proto(model) if as_proto else model, plant(leave))
 
 
@@ -642,7 +642,7 @@ def test_a_group_that_never_settles_ends_with_a_warning(
 
     with caplog.at_level(logging.WARNING):
         outcome = optimize(lab.model(SCALED), Repeat((plant(flip),)), check=False)
-    assert len(outcome.steps) == manager.MAX_ROUNDS
+    assert len(outcome.steps) == walk.MAX_ROUNDS
     assert "still changed the model after 20 rounds" in caplog.text
 
 

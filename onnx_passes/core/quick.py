@@ -1,0 +1,99 @@
+"""A run whose numbers nobody asked for: one copy, edited in place, and one check at its end.
+
+Structure is checked once, for the last model. Where that, or anything on the way, leaves a doubt,
+the run counts for nothing: the careful one takes its place and finds out which pass is to blame.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from onnx_passes.core.contract import PassResult, UsageError
+from onnx_passes.core.fingerprint import Fingerprinter
+from onnx_passes.core.integrity import BrokenModelError, Interface, is_sound
+from onnx_passes.core.isolate import run_isolated
+from onnx_passes.core.model_io import clone
+from onnx_passes.core.outcome import Outcome, Verdict, measure
+from onnx_passes.core.trial import Trial
+from onnx_passes.core.walk import Walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_ir as ir
+
+    from onnx_passes.core.contract import Pass
+    from onnx_passes.core.manager import Settings
+    from onnx_passes.core.passlist import Item
+
+UNCHECKED = "numbers were not compared, as asked"
+
+
+def run_quickly(model: ir.Model, items: Sequence[Item], settings: Settings) -> Outcome | None:
+    """Run ``items`` on a copy of ``model``; return None where only a careful run can tell.
+
+    Raises:
+        UsageError: If an option does not fit the model.
+    """
+    run = _Quick(clone(model), settings)
+    before, fingerprint = run.size, run.fingerprint
+    try:
+        run.run_items(items)
+        if run.fingerprint != fingerprint and not is_sound(run.model, Interface(model)):
+            return None
+    except (_DoubtError, BrokenModelError):
+        return None
+    for step in run.steps:
+        settings.on_step(step)
+    return Outcome(run.model, tuple(run.steps), before, run.size, feeds="", oracle="")
+
+
+class _DoubtError(Exception):
+    """Something happened that only a careful run can judge."""
+
+
+class _Quick(Walk):
+    def __init__(self, model: ir.Model, settings: Settings) -> None:
+        self._fingerprinter = Fingerprinter()
+        super().__init__(settings, model, self._fingerprinter(model), measure(model))
+
+    def run_pass(self, item: Pass) -> None:
+        started = time.perf_counter()
+        result = self._execute(item)
+        trial = Trial(item, self.model, result, time.perf_counter() - started)
+        try:
+            fingerprint = self._fingerprinter(self.model)
+        except Exception as error:
+            raise _DoubtError from error
+        if fingerprint == self.fingerprint:
+            self.skip_pass(trial)
+            return
+        if item.narrows_inputs:
+            raise _DoubtError  # what later passes may do depends on it
+        self.fingerprint, trial.measure = fingerprint, measure(self.model)
+        self._record(trial, "not checked", UNCHECKED)
+
+    def skip_pass(self, trial: Trial) -> None:
+        self._record(trial, "unchanged", "")
+
+    def _execute(self, item: Pass) -> PassResult:
+        try:
+            if item.isolated:
+                timeout_s = self.settings.timeout_s
+                self.model, result = run_isolated(item, self.model, timeout_s=timeout_s)
+            else:
+                result = item.run(self.model)
+        except UsageError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _DoubtError from error
+        if not isinstance(result, PassResult):
+            raise _DoubtError
+        return result
+
+    def _record(self, trial: Trial, verdict: Verdict, reason: str) -> None:
+        kept = verdict != "unchanged"
+        step = trial.step(len(self.steps) + 1, self.size, verdict, reason, kept=kept)
+        self.steps.append(step)
+        self.size = step.after
