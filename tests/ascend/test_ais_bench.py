@@ -94,7 +94,9 @@ class TestInfer:
     def test_a_model_with_gears_runs_at_the_one_that_is_asked_for(
         self, tool: AisBench, rows: Path, tmp_path: Path
     ) -> None:
-        model = write_om(tmp_path / "rows.om", {"x": [-1, 4]}, gears={"batch": [1, 4]})
+        model = write_om(
+            tmp_path / "rows.om", {"x": [4, 4]}, gears={"dynamic_batch_size": [[1], [4]]}
+        )
         (tmp_path / "out").mkdir()
         job = Job(model, batch=4, gears=True)
         done = infer(tool, job, list_inputs([rows]), tmp_path / "out", tmp_path / "log")

@@ -102,7 +102,9 @@ class TestJson:
     def test_gears_of_one_model_are_measured_one_by_one(
         self, call: Call, standin: list[str], tmp_path: Path
     ) -> None:
-        model = write_om(tmp_path / "rows.om", {"x": [-1, 4]}, gears={"batch": [1, 4]})
+        model = write_om(
+            tmp_path / "rows.om", {"x": [4, 4]}, gears={"dynamic_batch_size": [[1], [4]]}
+        )
         command = ("bench", model, "--gears", "--batch", "1,4", "--repeat", 1, "--loop", 1)
         report = call(*command, "--json", *standin).document
         assert [(row["model"], row["batch"]) for row in report["rows"]] == [

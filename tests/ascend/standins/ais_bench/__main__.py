@@ -41,8 +41,8 @@ def main() -> None:
     options = parse(sys.argv[1:])
     model = Model(options.device, options.model)
     say(f"load model {options.model} success")
-    if model.gears != (options.dymBatch is not None):
-        fail("the gears of the model and dymBatch do not go together", "[1][ACL: dynamic batch]")
+    if (options.dymBatch or 0) not in (model.gears or [0]):
+        fail(f"dymBatch {options.dymBatch} is none of {model.gears}", "[1][ACL: dynamic batch]")
     folder = _folder(options)
     inputs = model.inputs(options.dymBatch)
     model.run([np.zeros(one.shape, one.datatype) for one in inputs])

@@ -33,7 +33,7 @@ def write_om(
     inputs: Mapping[str, Sequence[int]],
     *,
     text: str = ROWS,
-    gears: Mapping[str, object] | None = None,
+    gears: Mapping[str, Sequence[Sequence[int]]] | None = None,
 ) -> Path:
     """Write an .om with these input shapes and return its path."""
     header = {

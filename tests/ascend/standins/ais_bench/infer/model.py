@@ -51,9 +51,10 @@ class Model:
         self.times_ms: list[float] = []
 
     @property
-    def gears(self) -> bool:
-        """Whether the batch is chosen for each run."""
-        return bool(self.header.get("gears"))
+    def gears(self) -> list[int]:
+        """The batches of which one is chosen for each run; none if there is only one."""
+        groups = (self.header.get("gears") or {}).get("dynamic_batch_size", [])
+        return [batch for (batch,) in groups]
 
     def inputs(self, batch: int | None = None) -> list[Description]:
         """Return the inputs, at a gear's batch if the model has gears."""
