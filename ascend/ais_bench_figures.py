@@ -27,7 +27,7 @@ _THROUGHPUT = re.compile(
 )
 _TIMES = re.compile(r"NPU_compute_time \(ms\): ([^\n]{1,1000})")
 _PAIR = re.compile(r"([a-z]{1,20}(?:\(99%\))?) = ([\d.eE+-]{1,40})")
-_SUMMARIES = ("{0}_summary.json", "{0}/sumary.json", "{0}/summary.json", "{0}_sumary.json")
+_SUMMARIES = ("{0}_summary.json", "{0}/sumary.json")
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def infer_on_device(
     inputs = _inputs(folders)
     with fresh_folder(out, RECORD, (".bin",)) as fresh:
         tool = find_ais_bench(tools.python, find_environment(tools.toolkit))
-        log = out.with_name(f"{out.name}.ais_bench.log")
+        log = out.resolve().with_name(f"{out.resolve().name}.ais_bench.log")
         done = infer(tool, job, inputs, fresh, log, on_line)
         hardware = device_text(job.device, tool.environ)
         record = _record(job.model, "ais_bench", hardware, done)

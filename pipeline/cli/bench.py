@@ -43,6 +43,7 @@ def _parse_batches(ctx: click.Context, param: click.Parameter, text: str | None)
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
+    metavar="N",
     help="Measurements of each, in turns; the median counts.",
 )
 @click.option(
@@ -56,6 +57,7 @@ def _parse_batches(ctx: click.Context, param: click.Parameter, text: str | None)
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
+    metavar="N",
     help="Runs before them that do not count.",
 )
 @click.option(
@@ -123,7 +125,7 @@ def _show(rows: Sequence[Row], repeat: int, published: Published | None) -> None
     from pipeline.cli.console import out
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ["model", "on", "batch", "ms", f"of {repeat}", "fps"]
+    columns = ["model", "on", "batch", "ms", f"spread of {repeat}", "fps"]
     for column in [*columns, *(["published", "ratio"] if published else [])]:
         table.add_column(column, justify="left" if column in {"model", "on"} else "right")
     for row in rows:

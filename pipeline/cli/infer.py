@@ -26,6 +26,7 @@ def device_options(command: Decorated) -> Decorated:
             type=click.FloatRange(min=0, min_open=True),
             default=3600.0,
             show_default=True,
+            metavar="S",
             help="Seconds that one run of ais_bench may take.",
         ),
         click.option(
@@ -44,7 +45,14 @@ def device_options(command: Decorated) -> Decorated:
             help="The .om was compiled with several batches; --batch chooses (ais_bench "
             "--dymBatch).",
         ),
-        click.option("--device", default=0, show_default=True, help="Number of the device."),
+        click.option(
+            "--device",
+            type=click.IntRange(0, 255),
+            default=0,
+            show_default=True,
+            metavar="N",
+            help="Number of the device.",
+        ),
     ):
         command = option(command)
     return command
