@@ -137,7 +137,7 @@ def atc_environment(toolkit: Toolkit) -> dict[str, str]:
     environment = toolkit.environment()
     if toolkit.devlib is not None:
         before = environment.get("LD_LIBRARY_PATH", toolkit.environ.get("LD_LIBRARY_PATH", ""))
-        parts = [part for part in (before, str(toolkit.devlib)) if part]
+        parts = [part for part in (before.rstrip(":"), str(toolkit.devlib)) if part]
         environment["LD_LIBRARY_PATH"] = ":".join(parts)
     return environment
 

@@ -75,8 +75,8 @@ _RULES = (
     _rule(
         _PARSER,
         "this operator is not registered for the model's opset, or for none; onnx-passes lint "
-        "MODEL tells which, and onnx-passes run MODEL -o OUT.onnx --passes "
-        "'set-opset{version=11}' lowers the opset",
+        "MODEL tells which, and onnx-passes run MODEL -o OUT.onnx --passes @ascend310p (for CANN "
+        "8; for CANN 5 @ascend310p-cann5) rewrites what can be",
         _PLUGINS,
     ),
     _rule(
