@@ -28,6 +28,7 @@ COMMANDS = {
         "precision",
         "Find the nodes that must stay float32 on a float16 device.",
     ),
+    "compile": ("pipeline.cli.compile", "command", "Compile a checked model with ATC."),
     "doctor": ("pipeline.cli.doctor", "doctor", "Say what is missing here and how to get it."),
     "eval": ("pipeline.cli.eval", "group", "Preprocess images, score results, run a model."),
     "flow": ("pipeline.cli.flow", "group", "Run the whole guide as one command."),
