@@ -45,7 +45,7 @@ _EXTENDED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 _OF_THE_SHELL = {"_", "PWD", "OLDPWD", "SHLVL"}
 # "$1" set_env.sh, "$2" the program env, found before PATH changes, "$3" the file for the result.
-_ASK = 'source "$1" </dev/null >/dev/null 2>&1; state=$?; "$2" -0 >"$3"; exit "$state"'
+_ASK = 'source "$1" >/dev/null 2>&1; state=$?; "$2" -0 >"$3"; exit "$state"'
 _TIMEOUT_S = 60.0
 _MAX_ENVIRONMENT = 4 * 2**20  # bytes; Linux allows about 2 MiB for a program
 _MAX_VERSION_FILE = 64 * 1024

@@ -40,9 +40,9 @@ def test_two_chips_on_a_card_and_a_table_of_processes_that_lists_no_device() -> 
 
 
 def test_high_bandwidth_memory_counts_where_a_chip_has_it() -> None:
-    (device,) = parse(TABLES["hbm"])
+    (device,) = parse(TABLES["hbm"].replace("| 0       910B4", "| 3       910B4"))
     assert device.soc_version == "Ascend910B4"
-    assert (device.npu, device.chip, device.power_w) == (0, 0, 86.5)
+    assert (device.npu, device.chip, device.device, device.power_w) == (3, 0, 3, 86.5)
     assert (device.memory_used_mb, device.memory_total_mb) == (2785, 32768)
 
 
@@ -77,6 +77,11 @@ def test_a_table_cut_behind_the_first_chip_keeps_it() -> None:
     whole = TABLES["duo"]
     cut = whole[: whole.index("| 1       1 ")]
     assert parse(cut) == parse(whole)[:1]
+
+
+def test_a_second_row_belongs_to_one_chip() -> None:
+    *heading, first, second, rule = ONE.splitlines()
+    assert parse("\n".join([*heading, first, second, second, rule])) == (THE_ONE,)
 
 
 @given(st.text())

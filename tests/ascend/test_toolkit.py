@@ -133,6 +133,12 @@ def test_the_script_sees_no_secret_and_what_it_prints_is_not_repeated(
     assert SECRET not in f"{error.value}{found}{caplog.text}"
 
 
+def test_the_script_cannot_keep_a_secret(tmp_path: Path, environ: dict[str, str]) -> None:
+    script = "export ASCEND_HOME_PATH=/x SEEN=$TOKEN\n"
+    new = with_script(tmp_path, environ, script).environment()
+    assert new == {"ASCEND_HOME_PATH": "/x", "SEEN": ""}
+
+
 def test_a_status_at_the_end_is_no_failure_when_the_variables_are_there(
     tmp_path: Path, environ: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:

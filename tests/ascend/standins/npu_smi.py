@@ -29,6 +29,7 @@ PROCESSES = f"""\
 | NPU     Chip          | Process id      | Process name             | Process memory(MB)        |
 {DOUBLE}
 | 0       0             | 4711            | python3                  | 92                        |
+| 0       0             | 4712            | python3                  | 92                        |
 {RULE}
 """
 DUO = f"""{VERSIONED}{HEAD_310P}\

@@ -75,6 +75,7 @@ def test_all_is_there(doctor: Doctor, root: Path, need: str) -> None:
     assert answer.code == answer.document["exit_code"] == 0
     assert lacking(answer) == {}
     assert answer.document["soc_version"] == "Ascend310P3"
+    assert answer.document["checks"][-1]["where"] == sys.executable
     (device,) = answer.document["devices"]
     assert (device["npu"], device["memory_used_mb"], device["power_w"]) == (2144, 1807, None)
 
@@ -226,6 +227,17 @@ def test_an_ais_bench_that_crashes_has_failed(doctor: Doctor, root: Path, tmp_pa
     answer = doctor("--toolkit", root, "--need", "infer")
     assert answer.code == 3
     assert "was ended by SIGKILL" in answer.out
+
+
+def test_the_successor_of_ais_bench_is_as_good(doctor: Doctor, root: Path) -> None:
+    with (root / "set_env.sh").open("a") as script:
+        script.write("export PYTHONPATH=/no/such\n")
+    msit = root / "latest/bin/msit"
+    msit.write_text("#!/bin/sh\nexit 1\n")
+    msit.chmod(0o755)
+    answer = doctor("--toolkit", root, "--json")
+    assert answer.code == 0
+    assert answer.document["checks"][-1]["where"] == f"{msit} benchmark"
 
 
 def test_a_python_that_is_not_there_is_named(call: Doctor, root: Path) -> None:
