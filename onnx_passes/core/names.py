@@ -17,6 +17,7 @@ class Names:
         """Collect the names once; the cost is linear in the model."""
         self.function_bodies = {function.graph for function in model.functions.values()}
         self._taken: set[str | None] = {""}
+        self._counts: dict[str, int] = {}  # the last number that was tried behind a name
         for graph in graphs(model):
             self._taken.update(value.name for value in graph.inputs)
             self._taken.update(graph.initializers)
@@ -26,9 +27,9 @@ class Names:
 
     def fresh(self, base: str) -> str:
         """Return ``base``, or ``base_1``, ``base_2``... if it is taken, and take it."""
-        name, count = base, 0
+        name = base
         while name in self._taken:
-            count += 1
+            self._counts[base] = count = self._counts.get(base, 0) + 1
             name = f"{base}_{count}"
         self._taken.add(name)
         return name

@@ -16,6 +16,7 @@ from onnx_passes.core.values import (
     constant,
     drop_unread_initializer,
     fresh_name,
+    is_read,
     new_initializer,
     remove,
     replace,
@@ -177,7 +178,7 @@ def set_inputs(node: ir.Node, values: Sequence[ir.Value | None]) -> None:
 
 def remove_unread(node: ir.Node) -> bool:
     """Remove ``node`` and the constants that only it reads, unless something reads its results."""
-    if any(value.uses() or value.is_graph_output() for value in node.outputs):
+    if any(is_read(value) or value.is_graph_output() for value in node.outputs):
         return False
     before = node.inputs
     remove(node)

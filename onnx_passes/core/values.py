@@ -84,9 +84,18 @@ def remove(node: ir.Node) -> None:
         node.graph.remove(node, safe=True)
 
 
-def value_names(model: ir.Model) -> set[str]:
+class TakenNames(set[str]):
+    """Names, and for each wish that was taken the last number behind it: none is tried twice."""
+
+    def __init__(self) -> None:
+        """Start with no name."""
+        super().__init__()
+        self.counts: dict[str, int] = {}
+
+
+def value_names(model: ir.Model) -> TakenNames:
     """Return the names of all values of ``model``."""
-    names: set[str] = set()
+    names = TakenNames()
     for graph in graphs(model):
         made = (value for node in graph for value in node.outputs)
         for value in (*graph.inputs, *graph.initializers.values(), *made):
@@ -96,12 +105,22 @@ def value_names(model: ir.Model) -> set[str]:
 
 def fresh_name(wish: str, names: set[str]) -> str:
     """Return ``wish``, or ``wish_2``... where that is taken, and add it to ``names``."""
-    name, count = wish, 1
+    name, counts = wish, names.counts if isinstance(names, TakenNames) else {}
     while name in names:
-        count += 1
+        counts[wish] = count = counts.get(wish, 1) + 1
         name = f"{wish}_{count}"
     names.add(name)
     return name
+
+
+def is_read(value: ir.Value) -> bool:
+    """Return whether a node reads ``value``, in constant time.
+
+    ``value.uses()`` copies all uses: asked of a constant that each node of a long chain reads,
+    after each rewrite, that is quadratic.
+    """
+    uses = getattr(value, "_uses", None)  # onnx-ir 1.1 has no public way that copies nothing
+    return bool(value.uses() if uses is None else uses)
 
 
 def new_initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
@@ -115,7 +134,7 @@ def new_initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir
 
 def drop_unread_initializer(value: ir.Value | None) -> None:
     """Remove ``value`` if it is an initializer that nothing reads and no caller can name."""
-    if value is None or not value.is_initializer() or value.uses():
+    if value is None or not value.is_initializer() or is_read(value):
         return
     if value.is_graph_input() or value.is_graph_output() or value.graph is None or not value.name:
         return

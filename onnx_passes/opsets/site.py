@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from onnx_passes.core.emit import Emitter
-from onnx_passes.core.values import constant, drop_unread_initializer, remove
+from onnx_passes.core.values import constant, drop_unread_initializer, is_read, remove
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -120,6 +120,6 @@ def drop_unread(value: ir.Value | None) -> None:
     if maker is None:
         drop_unread_initializer(value)
     elif maker.op_type == "Constant" and not any(
-        output.uses() or output.is_graph_output() for output in maker.outputs
+        is_read(output) or output.is_graph_output() for output in maker.outputs
     ):
         remove(maker)

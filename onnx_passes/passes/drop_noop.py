@@ -59,7 +59,7 @@ from onnx_passes.core.spelling import (
     remove_unread,
     slice_axes,
 )
-from onnx_passes.core.values import constant, replace, why_not_replace
+from onnx_passes.core.values import constant, is_read, replace, why_not_replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,7 +185,7 @@ def _dropout(node: ir.Node, opset: int) -> int | str | None:
     flag = constant(mode)
     if mode is not None and (flag is None or flag.numpy().any()):
         return "its training mode is on or computed"
-    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+    if any(is_read(value) or value.is_graph_output() for value in node.outputs[1:]):
         return "its mask is read"
     return 0
 

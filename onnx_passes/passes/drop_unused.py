@@ -36,7 +36,7 @@ from onnx_ir.passes import common
 
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.registry import register
-from onnx_passes.core.values import drop_unread_initializer, graphs, remove, subgraphs
+from onnx_passes.core.values import drop_unread_initializer, graphs, is_read, remove, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def _readers_first(graph: ir.Graph) -> Iterator[ir.Node]:
 
 
 def _drop_node(node: ir.Node, result: PassResult) -> None:
-    if any(value.uses() or value.is_graph_output() for value in node.outputs):
+    if any(is_read(value) or value.is_graph_output() for value in node.outputs):
         return
     if not node.outputs:
         note = Note(label(node), "it has no output: it can only be there for an effect")

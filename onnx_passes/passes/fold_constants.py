@@ -55,6 +55,7 @@ from onnx_passes.core.values import (
     RANDOM_OPERATORS,
     constant,
     drop_unread_initializer,
+    is_read,
     new_initializer,
     remove,
     subgraphs,
@@ -173,7 +174,7 @@ def _all_known(node: ir.Node, known: Container[ir.Value]) -> bool:
 
 
 def _is_read(node: ir.Node) -> bool:
-    return any(value.uses() or value.is_graph_output() for value in node.outputs)
+    return any(is_read(value) or value.is_graph_output() for value in node.outputs)
 
 
 def _why_not(node: ir.Node) -> str | None:
