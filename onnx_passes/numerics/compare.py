@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from onnx_passes.numerics.measures import greatest_gap, measure
+
 Array = np.ndarray[Any, Any]
 _BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
@@ -87,25 +89,22 @@ def compare(expected: Array, actual: Array) -> Difference:
     bits = same_bits(expected, actual)
     if bits or expected.size == 0:
         return _equal(expected)
-    wide_expected, wide_actual = _widen(expected), _widen(actual)
-    gap = _gap(wide_expected, wide_actual)
-    worst = np.unravel_index(int(np.argmax(gap)), gap.shape)
-    with np.errstate(all="ignore"):
-        relative = np.where(wide_expected != 0, gap / np.abs(wide_expected), 0.0)
+    found = measure(expected, actual)
+    worst = np.unravel_index(found.worst, expected.shape)
     return Difference(
         problem="",
         same_bits=False,
-        max_abs=float(gap[worst]),
-        max_rel=float(np.nanmax(relative, initial=0.0)),
-        max_ulp=_max_ulp(expected, actual),
-        mismatches=int(np.count_nonzero(gap)),
+        max_abs=found.max_abs,
+        max_rel=found.max_rel,
+        max_ulp=found.max_ulp,
+        mismatches=found.mismatches,
         size=int(expected.size),
         worst_index=tuple(int(i) for i in worst),
-        expected=float(wide_expected[worst]),
-        actual=float(wide_actual[worst]),
-        cosine=_cosine(wide_expected, wide_actual),
-        snr_db=_snr_db(wide_expected, gap),
-        argmax_agreement=_argmax_agreement(wide_expected, wide_actual),
+        expected=float(expected[worst]),
+        actual=float(actual[worst]),
+        cosine=found.cosine,
+        snr_db=found.snr_db,
+        argmax_agreement=_argmax_agreement(expected, actual),
     )
 
 
@@ -115,7 +114,7 @@ def greatest_difference(expected: Array, actual: Array) -> float:
         return float("inf")
     if same_bits(expected, actual) or expected.size == 0:
         return 0.0
-    return float(_gap(_widen(expected), _widen(actual)).max())
+    return greatest_gap(expected, actual)
 
 
 def peak(array: Array) -> float:
@@ -125,7 +124,7 @@ def peak(array: Array) -> float:
     greatest = max(float(array.max()), -float(array.min()))
     if np.isfinite(greatest):
         return greatest
-    wide = _widen(array)
+    wide = np.asarray(array, dtype=np.float64)
     return float(np.abs(wide[np.isfinite(wide)]).max(initial=0.0))
 
 
@@ -137,52 +136,6 @@ def _problem(expected: Array, actual: Array) -> str:
     if expected.dtype.kind in "OUS" and not np.array_equal(expected, actual):
         return "strings differ"
     return ""
-
-
-def _widen(array: Array) -> Array:
-    if array.dtype.kind in "OUS":
-        return np.zeros(array.shape)
-    return np.asarray(array, dtype=np.float64)
-
-
-def _gap(expected: Array, actual: Array) -> Array:
-    """Return |actual - expected|; equal infinities and two NaN are 0, one NaN is inf."""
-    with np.errstate(all="ignore"):
-        gap = np.abs(actual - expected)
-    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
-    return np.asarray(np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap)))
-
-
-def _max_ulp(expected: Array, actual: Array) -> float:
-    if not is_float(expected) or expected.dtype.itemsize not in _BITS:
-        return 0.0
-    finite = np.isfinite(expected) & np.isfinite(actual)
-    if not finite.any():
-        return 0.0
-    if not finite.all():
-        expected, actual = expected[finite], actual[finite]
-    a, b = _ordinal(expected).astype(np.int64), _ordinal(actual).astype(np.int64)
-    # Far apart, two float64 overflow int64; near each other, a float is too coarse to tell them.
-    far = np.abs(a.astype(np.float64) - b)
-    return float(np.where(far < 2.0**53, np.abs(a - b), far).max())
-
-
-def _ordinal(array: Array) -> Array:
-    """Map floats to consecutive integers in the order of their values; both zeros to 0."""
-    raw = np.ascontiguousarray(array).view(f"i{array.dtype.itemsize}")
-    return np.asarray(np.where(raw < 0, np.iinfo(raw.dtype).min - raw, raw))
-
-
-def _cosine(expected: Array, actual: Array) -> float:
-    # Sums, not dot products: BLAS threads cost more than they save on arrays of this size.
-    with np.errstate(all="ignore"):
-        norm = float(np.sqrt(np.sum(expected**2) * np.sum(actual**2)))
-        return float(np.sum(expected * actual)) / norm if norm else float("nan")
-
-
-def _snr_db(expected: Array, gap: Array) -> float:
-    with np.errstate(all="ignore"):
-        return float(10 * np.log10(np.sum(expected**2) / np.sum(gap**2)))
 
 
 def _argmax_agreement(expected: Array, actual: Array) -> float:

@@ -5,6 +5,8 @@ order, the same function of slightly different constants and inputs: every one o
 original is run once more with each float constant and each float feed moved to a neighbouring
 number, up or down at random, and what that does to an output is the yardstick for "rounding only".
 It carries the model's own conditioning: 1e-7 for a single Conv, 1e-3 behind a sampled image.
+A constant 1 stays: moved, that of an attention mask ``(1 - mask) * -FLT_MAX`` would leave 4e31
+where nothing is masked, and whatever one adds 1 to has a spacing of about that of 1 anyway.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def nudged_feeds(feeds: Mapping[str, Array], seed: int) -> Arrays:
 def nudged_model(model: ir.Model, seed: int) -> ir.Model:
     """Return a copy of ``model`` with every float constant moved one ulp.
 
-    Constants are initializers and the values of Constant nodes; what steers a shape stays. A model
+    Constants are initializers and the values of Constant nodes; what steers a shape stays, and so
+    does a constant 1 or -1. A model
     whose initializers exceed :data:`MAX_CONSTANT_BYTES` is returned as it is.
     """
     import onnx_ir as ir
@@ -86,4 +89,7 @@ def _nudged(tensor: ir.TensorProtocol, rng: np.random.Generator) -> ir.TensorPro
 
     if not tensor.dtype.is_floating_point():
         return tensor
-    return ir.Tensor(nudged_array(tensor.numpy(), rng), dtype=tensor.dtype, name=tensor.name)
+    array = tensor.numpy()
+    if bool((np.abs(array) == 1).all()):
+        return tensor
+    return ir.Tensor(nudged_array(array, rng), dtype=tensor.dtype, name=tensor.name)

@@ -91,7 +91,8 @@ def compare_models(
             origin = f"generated, seed {SEEDS[0]}"
         else:
             arrays, origin = feeding.validate(original, feeds), "given"
-        tensors = tuple(compare_tensors(original, model, arrays))
+        kind = type(open_runner(original))
+        tensors = tuple(compare_tensors(original, model, arrays, kind=kind))
         pictured = _pictured(original, model, arrays, tensors)
         names = [tensor.name for tensor in pictured]
         before, after = (open_runner(expose(m, names)).run(arrays) for m in (original, model))

@@ -10,6 +10,7 @@ import pytest
 from onnx_passes.numerics import nudge
 from onnx_passes.numerics.compare import compare
 from onnx_passes.numerics.nudge import nudged_array, nudged_feeds, nudged_model
+from onnx_passes.numerics.runner import Runner
 
 if TYPE_CHECKING:
     from tests.onnx_passes.conftest import Lab
@@ -97,3 +98,25 @@ def test_a_model_too_large_to_copy_is_returned_itself(
     model = lab.model(TEXT)
     monkeypatch.setattr(nudge, "MAX_CONSTANT_BYTES", 16)
     assert nudged_model(model, 0) is model
+
+
+def test_an_attention_mask_does_not_drown_what_it_lets_through(lab: Lab) -> None:
+    model = lab.model("""
+    g (float[2, 8] x, int64[2, 8] mask) => (float[2, 8] y)
+    <float one = {1}, float lowest = {-3.4028234663852886e38},
+     float[8] w = {1, 2, 3, 4, 5, 6, 7, 9}> {
+        seen = Cast <to = 1> (mask)
+        hidden = Sub(one, seen)
+        far = Mul(hidden, lowest)
+        scores = Mul(x, w)
+        masked = Add(scores, far)
+        y = Softmax <axis = -1> (masked)
+    }
+    """)
+    feeds = {
+        "x": rng().standard_normal((2, 8), np.float32),
+        "mask": np.array([[1] * 8, [1] * 4 + [0] * 4]),
+    }
+    clean = Runner(model).run(feeds)["y"]
+    moved = Runner(nudged_model(model, 0)).run(nudged_feeds(feeds, 0))["y"]
+    assert 0 < np.abs(clean - moved).max() < 1e-5

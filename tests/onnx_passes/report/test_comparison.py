@@ -90,3 +90,16 @@ def test_the_pictures_are_those_that_differ_most(lab: Lab) -> None:
     changed = lab.model(text.replace("1.0", "2.0") % steps)
     found = compare_models(original, changed)
     assert [pictures.tensor for pictures in found.pictures] == ["t5", "t6", "t7", "t8"]
+
+
+def test_a_model_that_onnxruntime_lacks_a_kernel_for_is_compared_too(lab: Lab) -> None:
+    model = lab.model("""
+    g (float[1, 1, 3, 3, 3] x, float[1, 2, 2, 2, 3] grid) => (float[1, 1, 2, 2, 2] y) {
+        z = Add(x, x)
+        y = GridSample <mode = "cubic"> (z, grid)
+    }
+    """)
+    found = compare_models(model, model)
+    assert found.problem == ""
+    assert [tensor.name for tensor in found.tensors] == ["z", "y"]
+    assert all(tensor.difference.same_bits for tensor in found.tensors)
