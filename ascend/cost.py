@@ -6,8 +6,8 @@
     print(prediction.us, prediction.low_us, prediction.high_us)
 
 Formulas, constants and their sources are in docs/cost.md. The parts: the chip (``cost_chip``), what
-a node asks of it (``cost_operators``), kernels (``cost_kernels``), engines (``cost_engine``), and
-the prices that were fitted to published timings (``cost_prices``).
+a node asks of it (``cost_operators``), kernels (``cost_walk``), engines (``cost_engine``), and the
+prices that were fitted to published timings (``cost_prices``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ascend.cost_chip import ASCEND_310P3
-from ascend.cost_kernels import kernels_of
+from ascend.cost_engine import places
 from ascend.cost_prices import Work, load_prices
+from ascend.cost_walk import kernels_of
 from ascend.errors import AscendError
 from ascend.soc import normalise
 
@@ -55,7 +56,9 @@ class KernelCost:
         label: Its first node, or what a conversion is for.
         operator: The operator of that node; TransData or Cast for a conversion.
         engine: Where it is thought to run.
-        engine_reason: Why.
+        engine_known: Whether the data of the CANN version say so; AI Core is assumed if not.
+        engine_reason: Why; or why ATC refuses the operator.
+        refused: Whether ATC refuses it: the time is then what it would take if it did not.
         fused: The labels of the nodes that joined it.
         limit: What takes most of its time.
         us: The predicted time.
@@ -66,7 +69,9 @@ class KernelCost:
     label: str
     operator: str
     engine: str
+    engine_known: bool
     engine_reason: str
+    refused: bool
     fused: tuple[str, ...]
     limit: str
     us: float
@@ -89,7 +94,7 @@ class Prediction:
         not_counted: Node and reason, for each node whose cost is not known. The time lacks them.
         constant_nodes: How many nodes are computed at compile time.
         free_nodes: How many nodes start no kernel.
-        published_us: The published time of this network at this batch, or None.
+        published_us: The published time if this is the published network at a batch of it.
     """
 
     soc: str
@@ -131,15 +136,14 @@ def predict(
     Raises:
         AscendError: For a chip whose constants are not known, or if nothing could be counted.
     """
-    from ascend.cost_engine import places
-
     _refuse_other_chip(soc)
     prices = prices or load_prices()
     place_of = places(model, soc=SOC, cann=cann)
     kernels = kernels_of(model, ASCEND_310P3, place_of)
     if not kernels.started:
-        reasons = "; ".join(f"{node}: {why}" for node, why in kernels.not_counted[:3])
-        msg = f"no node could be counted ({reasons or 'the model computes nothing'})"
+        missing = "; ".join(f"{node}: {why}" for node, why in kernels.not_counted[:3])
+        why = f"no node could be counted ({missing})" if missing else "the model starts no kernel"
+        msg = f"{why}, so there is nothing to predict"
         raise AscendError(msg)
     works = [kernel.work(ASCEND_310P3) for kernel in kernels.started]
     costs = [_cost(*pair, prices) for pair in zip(kernels.started, works, strict=True)]
@@ -156,7 +160,7 @@ def predict(
         not_counted=tuple(kernels.not_counted),
         constant_nodes=kernels.constant,
         free_nodes=kernels.free,
-        published_us=_published_us(model, prices.fit),
+        published_us=None if kernels.not_counted else _published_us(model, prices.fit),
     )
 
 
@@ -176,7 +180,9 @@ def _cost(kernel: Kernel, work: Work, prices: Prices) -> KernelCost:
         label=kernel.label,
         operator=kernel.operator,
         engine=kernel.place.engine,
+        engine_known=kernel.place.known,
         engine_reason=kernel.place.reason,
+        refused=kernel.place.refused,
         fused=tuple(kernel.fused),
         limit=_limit(kernel, work, prices),
         us=prices.time_us(work),

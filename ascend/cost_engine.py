@@ -3,80 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import onnx_ir as ir
-
-from ascend.cost_tensors import stays_float32
-from ascend.op_query import Operator, Tensor
+from ascend.node_query import NodeQueries
 from ascend.op_support import OpSupport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Engine = Literal["AI Core", "AI CPU"]
+    import onnx_ir as ir
 
-# Constants the rules look into are axes, steps and pads; a table is none of them.
-_MAX_VALUES = 64
+Engine = Literal["AI Core", "AI CPU"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """An engine, why it is thought to be that one, and whether ATC takes the operator at all."""
+    """An engine and why it is thought to be that one.
+
+    Attributes:
+        engine: AI Core where nobody knows.
+        reason: Why; or why ATC refuses the operator.
+        known: Whether the data of the CANN version say so.
+        refused: Whether ATC refuses the operator.
+    """
 
     engine: Engine
     reason: str
+    known: bool = True
     refused: bool = False
 
 
 def places(model: ir.Model, *, soc: str, cann: str) -> Callable[[ir.Node], Place]:
-    """Return what tells the place of a node; an engine that nobody knows is assumed AI Core."""
-    support = OpSupport(cann, soc)
-    opsets = model.opset_imports
+    """Return what tells the place of a node of ``model``."""
+    support, queries = OpSupport(cann, soc), NodeQueries(model.opset_imports)
 
     def place_of(node: ir.Node) -> Place:
-        verdict = support.verdict(_operator(node, opsets.get(node.domain, opsets.get("", 0))))
-        reason = f"{verdict.reason} (CANN {verdict.cann})"
-        if verdict.answer in {"parsed", "unknown"}:
-            return Place("AI Core", f"not known, assumed: {reason}")
-        engine: Engine = "AI CPU" if verdict.answer == "AI CPU" else "AI Core"
-        return Place(engine, reason, refused=verdict.answer == "refused")
+        verdict = support.verdict(queries.operator(node))
+        return Place(
+            "AI CPU" if verdict.answer == "AI CPU" else "AI Core",
+            verdict.reason,
+            known=verdict.answer in {"AI Core", "AI CPU"},
+            refused=verdict.answer == "refused",
+        )
 
     return place_of
-
-
-def _operator(node: ir.Node, opset: int) -> Operator:
-    attributes = {
-        name: attribute.value
-        for name, attribute in node.attributes.items()
-        if not attribute.is_ref()
-    }
-    return Operator(
-        op_type=node.op_type,
-        opset=opset,
-        domain=node.domain,
-        inputs=tuple(_tensor(value) for value in node.inputs),
-        outputs=tuple(_tensor(value) for value in node.outputs),
-        attributes=attributes,
-        has_subgraphs=any(
-            attribute.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
-            for attribute in node.attributes.values()
-        ),
-        keep_float32=stays_float32(node),
-    )
-
-
-def _tensor(value: ir.Value | None) -> Tensor | None:
-    if value is None:
-        return None
-    dtype = None if value.dtype is None else str(value.dtype.numpy())
-    if value.shape is None:
-        return Tensor(dtype)
-    shape = tuple(dim if isinstance(dim, int) else None for dim in value.shape)
-    return Tensor(dtype, shape, _small(value.const_value))
-
-
-def _small(constant: ir.TensorProtocol | None) -> Any:  # noqa: ANN401  numbers of any type
-    if constant is None or constant.size > _MAX_VALUES or constant.dtype == ir.DataType.STRING:
-        return None
-    return tuple(constant.numpy().reshape(-1).tolist())

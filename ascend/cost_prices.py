@@ -88,13 +88,14 @@ class Prices:
     def range_us(self, work: Work) -> tuple[float, float]:
         """Return a low and a high time.
 
-        The fitted prices take the values of each fold, the others their ends, and the relative
-        error on a point left out is added on both sides.
+        The fitted prices take their values and those of each fold, the others their ends, and the
+        relative error on a point left out is added on both sides.
         """
         low = {name: price.low for name, price in self.table.items()}
         high = {name: price.high for name, price in self.table.items()}
-        lows = [work.price_us({**low, **fold}) for fold in self.folds]
-        highs = [work.price_us({**high, **fold}) for fold in self.folds]
+        fitted = {name: p.value for name, p in self.table.items() if p.kind == "fitted"}
+        lows = [work.price_us({**low, **fold}) for fold in (fitted, *self.folds)]
+        highs = [work.price_us({**high, **fold}) for fold in (fitted, *self.folds)]
         return min(lows) * (1 - self.spread), max(highs) * (1 + self.spread)
 
 

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 import onnx_ir as ir
 
+from ascend.atc_keep import PRECISION_KEY
+
 if TYPE_CHECKING:
     from ascend.cost_chip import Chip
 
 Layout = Literal["ND", "NHWC", "NC1HWC0", "FRACTAL_NZ"]
-
-# Written by passes into the metadata of nodes, and into names for tools that drop metadata.
-PRECISION_KEY = "onnx_passes.precision"
-PRECISION_SEGMENT = "/float32/"
 
 _SINGLE = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -85,5 +83,4 @@ class Tensor:
 
 def stays_float32(node: ir.Node) -> bool:
     """Return whether a node is marked to be computed in float32."""
-    marked = node.metadata_props.get(PRECISION_KEY) == "float32"
-    return marked or PRECISION_SEGMENT in (node.name or "")
+    return node.metadata_props.get(PRECISION_KEY) == "float32"

@@ -31,8 +31,8 @@ sys.path.insert(0, str(ROOT))
 from ascend.cost import SOC  # noqa: E402  the path comes first
 from ascend.cost_chip import ASCEND_310P3  # noqa: E402
 from ascend.cost_engine import places  # noqa: E402
-from ascend.cost_kernels import kernels_of  # noqa: E402
 from ascend.cost_prices import PRICES_FILE, Work  # noqa: E402
+from ascend.cost_walk import kernels_of  # noqa: E402
 from onnx_passes.core.model_io import load  # noqa: E402
 from onnx_passes.passes.pin_shape import PinShape  # noqa: E402
 from onnx_passes.surgery.extract import extract  # noqa: E402
@@ -201,7 +201,7 @@ def _prices(best: Floats, folds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the table of prices: fitted ones with the range over the folds, and assumed ones."""
     table_ = {}
     for name, value in _named(best).items():
-        seen = [fold["prices"][name] for fold in folds]
+        seen = [value, *(fold["prices"][name] for fold in folds)]
         table_[name] = _entry(value, min(seen), max(seen), UNITS[name], "fitted", "fit_cost.py")
     copy = table_["copies"]["value"]
     source = "the fitted copy of GridSample; a tenth to twice of it"
