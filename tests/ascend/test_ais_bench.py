@@ -184,6 +184,16 @@ class TestInferFails:
         with pytest.raises(ToolFailedError, match="tensorsize: 64 filesize: 12 not match"):
             run(4)
 
+    def test_with_the_line_that_tells_why_although_it_ended_well(
+        self, run: Callable[..., Inference], rows: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("STANDIN_AIS_BENCH_NO_DESCRIPTION", "1")
+        monkeypatch.setenv("STANDIN_AIS_BENCH_FAIL", "swallow")
+        for path in rows.iterdir():
+            path.write_bytes(bytes(12))
+        with pytest.raises(ToolFailedError, match=r"11 of 11 results are missing.*filesize: 12"):
+            run(4)
+
     def test_for_a_file_that_is_no_model(self, tool: AisBench, rows: Path, tmp_path: Path) -> None:
         (tmp_path / "cut.om").write_bytes(b"STANDIN")
         job, inputs = Job(tmp_path / "cut.om"), list_inputs([rows])

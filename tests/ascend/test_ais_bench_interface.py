@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ascend import ais_bench_probe
 from ascend.ais_bench_interface import Interface, Tensor, parse_interface
 from ascend.ais_bench_probe import MARK, describe
 
@@ -73,3 +76,7 @@ class TestTheProbe:
 
     def test_knows_nothing_of_a_session_that_cannot_tell(self) -> None:
         assert describe(object(), "get_inputs") is None
+
+    def test_is_python_3_7_which_came_with_cann_6(self) -> None:
+        source = Path(ais_bench_probe.__file__).read_text()
+        ast.parse(source, feature_version=(3, 7))
