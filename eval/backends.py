@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.ctc import CLASSES, STEPS, Reading, decode
+from eval.data import open_data
 from eval.errors import EvalError, NonFiniteError
 from eval.evaluation import BadPolicy, Evaluation, Throughput, check_policy, conclude
 from eval.images import CHANNELS, HEIGHT, WIDTH
-from eval.lmdb_data import LmdbTree
 from eval.manifest import Manifest, Record
 from eval.samples import prepare
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from eval.data import Data
     from eval.evaluation import Progress
     from eval.images import Float32
 
@@ -115,7 +116,7 @@ def evaluate(
 
     Args:
         model_path: An ONNX file, see :class:`OrtBackend`.
-        data_dir: A folder of LMDB data sets, see :mod:`eval.lmdb_data`.
+        data_dir: A folder of LMDB data sets, a zip or a label file, see :mod:`eval.data`.
         batch_size: Images in a run; see :class:`OrtBackend`.
         bad: Whether a bad record counts as wrong or is excluded.
         on_progress: Called with the records read and their total.
@@ -127,7 +128,7 @@ def evaluate(
     check_policy(bad)
     records: list[Record] = []
     readings: list[Reading] = []
-    with LmdbTree(data_dir) as tree:
+    with open_data(data_dir) as tree:
         backend = OrtBackend(model_path, batch_size)
         for probabilities in backend.run(_images(tree, records, on_progress)):
             _refuse_non_finite(probabilities, records, len(readings))
@@ -135,9 +136,7 @@ def evaluate(
     return conclude(Manifest(tuple(records)), readings, bad, backend.throughput)
 
 
-def _images(
-    tree: LmdbTree, records: list[Record], on_progress: Progress | None
-) -> Iterator[Float32]:
+def _images(tree: Data, records: list[Record], on_progress: Progress | None) -> Iterator[Float32]:
     """Yield the input of each good record and append every record to ``records``."""
     for sample in tree:
         record, image = prepare(sample)

@@ -12,12 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval.data import open_data
 from eval.errors import EvalError
-from eval.lmdb_data import LmdbTree
 from eval.manifest import Manifest, read_manifest, write_manifest
 from eval.samples import prepare
 
 if TYPE_CHECKING:
+    from eval.data import Data
     from eval.evaluation import Progress
 
 MANIFEST_FILE = "manifest.json"
@@ -28,7 +29,7 @@ def preprocess(data: Path, out: Path, on_progress: Progress | None = None) -> Ma
     """Turn every record below ``data`` into a file in ``out``.
 
     Args:
-        data: A folder of LMDB data sets, see :mod:`eval.lmdb_data`.
+        data: A folder of LMDB data sets, a zip or a label file, see :mod:`eval.data`.
         out: The folder to write. If it exists, it must be empty or hold an earlier result, which
             is replaced.
         on_progress: Called with the records done and their total.
@@ -39,7 +40,7 @@ def preprocess(data: Path, out: Path, on_progress: Progress | None = None) -> Ma
     try:
         out = out.resolve()
         _refuse_folder(out, data)
-        with LmdbTree(data) as tree:
+        with open_data(data) as tree:
             out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
                 fresh = Path(scratch, "new")
@@ -79,7 +80,7 @@ def _has_manifest(folder: Path) -> bool:
     return True
 
 
-def _write(tree: LmdbTree, folder: Path, on_progress: Progress | None) -> Manifest:
+def _write(tree: Data, folder: Path, on_progress: Progress | None) -> Manifest:
     """Write the input files and, last, the manifest into a new folder."""
     folder.mkdir()
     records = []

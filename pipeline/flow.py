@@ -53,7 +53,7 @@ class FlowSettings:
     Attributes:
         work: Folder for everything the run writes.
         passes: The pass list.
-        data: Folder of LMDB data sets; None renders words.
+        data: Folder of LMDB data sets, zip or label file; None renders words.
         weights: Checkpoint of StarNet; None takes the shipped one, see data/starnet_words.md.
         batch_size: Images per run of the evaluation.
     """

@@ -32,7 +32,10 @@ _bad = click.option(
     help="Count records without a usable image or label as wrong, or leave them out.",
 )
 _data = click.option(
-    "--data", required=True, type=_FOLDER_OR_FILE, help="Folder of LMDB data sets, at any depth."
+    "--data",
+    required=True,
+    type=_FOLDER_OR_FILE,
+    help="Folder of LMDB data sets at any depth, a zip of one, or a label file (PaddleOCR, ICDAR).",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 

@@ -24,7 +24,11 @@ def group() -> None:
 )
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--work", default="work/starnet", show_default=True, help="Folder for the results.")
-@click.option("--data", metavar="DIR", help="Folder of LMDB data sets. Default: rendered words.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    help="LMDB data sets, a zip of them or a label file. Default: rendered words.",
+)
 @click.option(
     "--checkpoint",
     metavar="FILE",

@@ -42,7 +42,11 @@ def _parse_budget(ctx: click.Context, param: click.Parameter, text: str) -> Budg
     callback=_parse_budget,
     help="0.01: greatest absolute error of the outputs. acc=0.001: loss of accuracy, with --data.",
 )
-@click.option("--data", metavar="DIR", help="Folder of LMDB data sets; its images are the feeds.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    help="LMDB data sets, a zip of them or a label file; its images are the feeds.",
+)
 @feeds_option
 @shape_option
 @click.option(

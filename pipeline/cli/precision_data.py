@@ -37,8 +37,8 @@ def image_feeds(model: ir.Model, data: Path) -> Arrays:
     """Return the first good images of a data folder as feeds of a model with one input."""
     import numpy as np
 
+    from eval.data import open_data
     from eval.errors import EvalError
-    from eval.lmdb_data import LmdbTree
     from eval.samples import prepare
     from onnx_passes.core.contract import UsageError
 
@@ -49,7 +49,7 @@ def image_feeds(model: ir.Model, data: Path) -> Arrays:
     fixed = value.shape[0] if value.shape is not None and len(value.shape) else None
     count = fixed if isinstance(fixed, int) else RANKING_IMAGES
     images: list[Any] = []
-    with LmdbTree(data) as tree:
+    with open_data(data) as tree:
         for sample in tree:
             _, image = prepare(sample)
             images += [] if image is None else [image]
