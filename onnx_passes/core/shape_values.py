@@ -94,9 +94,17 @@ def look_up(value: ir.Value | None, known: dict[ir.Value, Known]) -> Known | Non
     return Known((None,) * (size or 0), not shape, value.dtype) if known_size else None
 
 
-def _shape(node: ir.Node, _: dict[ir.Value, Known]) -> Known | None:
+def _extents(value: ir.Value | None, known: dict[ir.Value, Known]) -> list[int | None] | None:
+    """Return the recorded extents of ``value``, or those of what is certain of it."""
+    sizes, found = extents(value), known.get(value) if value is not None else None
+    if sizes is None and found is not None:
+        return [] if found.scalar else [len(found.elements)]
+    return sizes
+
+
+def _shape(node: ir.Node, known: dict[ir.Value, Known]) -> Known | None:
     source = node.inputs[0]
-    sizes = extents(source)
+    sizes = _extents(source, known)
     if source is None or sizes is None:
         return None
     start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(sizes))
@@ -106,8 +114,8 @@ def _shape(node: ir.Node, _: dict[ir.Value, Known]) -> Known | None:
     return Known(tuple(whole[start:end]), False, ir.DataType.INT64)
 
 
-def _size(node: ir.Node, _: dict[ir.Value, Known]) -> Known | None:
-    sizes = extents(node.inputs[0])
+def _size(node: ir.Node, known: dict[ir.Value, Known]) -> Known | None:
+    sizes = _extents(node.inputs[0], known)
     if sizes is None or None in sizes:
         return None
     product = int(np.prod([size for size in sizes if size is not None], dtype=np.int64))

@@ -69,19 +69,30 @@ class FoldShapes(Pass):
         if model.opset_imports.get("", 0) < _LEAST_OPSET:
             result.skipped.append(Note("model", f"its opset is below {_LEAST_OPSET}"))
             return result
-        nodes = [node for graph in model.graphs() for node in graph]
-        known: dict[ir.Value, Known] = {}
-        derived: dict[ir.Node, None] = {}  # what computes with shapes, in order
-        for node in nodes:
-            makers = (value.producer() for value in node.inputs if value is not None)
-            if is_operator(node, *_SOURCES) or any(maker in derived for maker in makers):
-                _learn(node, known, derived, result)
-        for node in nodes:
-            if is_operator(node, "Reshape"):
-                _retarget(node, known, constants, result)
-        for node in reversed(derived):
-            _fold(node, known, constants, result)
+        # A number that was computed may be the bound, the axis or the target of a node.
+        while _round(model, constants, result):
+            done = {note.node for note in result.rewritten}
+            result.skipped = [note for note in result.skipped if note.node not in done]
+        result.skipped = list(dict.fromkeys(result.skipped))
         return result
+
+
+def _round(model: ir.Model, constants: Constants, result: PassResult) -> bool:
+    """Fold once what the constants of now allow; return whether anything was folded."""
+    before = len(result.rewritten)
+    nodes = [node for graph in model.graphs() for node in graph]
+    known: dict[ir.Value, Known] = {}
+    derived: dict[ir.Node, None] = {}  # what computes with shapes, in order
+    for node in nodes:
+        makers = (value.producer() for value in node.inputs if value is not None)
+        if is_operator(node, *_SOURCES) or any(maker in derived for maker in makers):
+            _learn(node, known, derived, result)
+    for node in nodes:
+        if is_operator(node, "Reshape"):
+            _retarget(node, known, constants, result)
+    for node in reversed(derived):
+        _fold(node, known, constants, result)
+    return len(result.rewritten) > before
 
 
 def _learn(

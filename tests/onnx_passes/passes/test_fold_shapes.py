@@ -260,3 +260,22 @@ def test_agrees_with_the_reference_evaluator(lab: Lab) -> None:
     after = ReferenceEvaluator(ir.to_proto(model))
     for old, new in zip(before.run(None, feeds()), after.run(None, feeds()), strict=True):
         assert same_bits(np.asarray(old), np.asarray(new))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            "v = Gather(s, first) t = Shape(v) k = Gather(t, first) y = Gather(k, first)",
+            id="the shape of what is known but was never recorded",
+        ),
+        pytest.param(
+            "e = Shape<start = 1, end = 3>(x) r = Shape(e) k = Reshape(e, r) y = Neg(k)",
+            id="a Reshape whose target is a number only once that was folded",
+        ),
+    ],
+)
+def test_one_run_folds_what_the_folded_makes_certain(lab: Lab, body: str) -> None:
+    model = lab.model(compute(body))
+    lab.exact(FoldShapes(), model, feeds())
+    assert "Shape" not in lab.ops(model)
