@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ascend.lint_finding import MODEL, Finding
 from ascend.lint_inputs import input_findings
 from ascend.lint_names import name_findings
 from ascend.lint_nodes import node_findings
@@ -15,10 +16,11 @@ from ascend.lint_types import type_findings
 from ascend.op_support import OpSupport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx_ir as ir
 
     from ascend.atc_shapes import Gears
-    from ascend.lint_finding import Finding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Target:
 
 
 def lint(model: ir.Model, target: Target, *, declared: ir.Model | None = None) -> list[Finding]:
-    """Return what is to be said of a model, in the order: file, inputs, nodes, values, names.
+    """Return what is to be said of a model, in the order: version, inputs, nodes, values, names.
 
     Args:
         model: With the shapes it will have on the device; it is not changed.
@@ -52,8 +54,15 @@ def lint(model: ir.Model, target: Target, *, declared: ir.Model | None = None) -
     """
     support = OpSupport(target.cann, target.soc)
     return [
+        *_of_version(support),
         *input_findings(declared or model, target.gears),
         *node_findings(model, support, keep_float32=target.keep_float32),
         *type_findings(model, support),
         *name_findings(model),
     ]
+
+
+def _of_version(support: OpSupport) -> Iterator[Finding]:
+    if neighbours := support.known.neighbours:
+        why = f"no data on CANN {support.cann}; that on {' and '.join(neighbours)} is used instead"
+        yield Finding("CV001", "info", MODEL, why, "neighbouring versions (unverified)")

@@ -15,6 +15,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 
 # Code: what is wrong, in general. A code never changes its meaning, and is never used again.
 CODES: dict[str, str] = {
+    "CV001": "There is no data on this version of CANN; what its neighbours say is unverified.",
     "OP001": "The operator is not among those that ATC takes.",
     "OP002": "The operator is not registered for the model's opset, which counts for every node.",
     "OP003": "Whether ATC takes the operator is not known for this version of CANN.",

@@ -42,6 +42,7 @@ _TAKE_APART = {
     "Loop": "unroll-loop",
 }
 _NARROWED = {"float64": "drop-double", "int64": "narrow-int64"}
+_GRID_SAMPLE_UNTIL = 18  # the newest opset under which it is registered
 _INLINE = "inline it: onnx.inliner.inline_local_functions"
 _PLUGIN = "export the model without it, or give ATC a plugin that registers it"
 _SPELLINGS = {"linear": "bilinear", "cubic": "bicubic"}
@@ -93,6 +94,8 @@ def _fix(operator: Operator, verdict: Verdict, set_opset: str) -> str:
     """Return the pass that cures it, or nothing."""
     if verdict.why == "opset":
         return set_opset
+    if verdict.why == "domain":
+        return ""
     if verdict.answer == "parsed":
         return "fold-shapes" if verdict.why == "shape unknown" else ""
     if operator.op_type == "Pad" and operator.attributes.get("mode") == "reflect":
@@ -114,8 +117,10 @@ def _grid_sample(
     apart = _TAKE_APART["GridSample"]
     missing = [key for key in ("mode", "padding_mode") if key not in operator.attributes]
     mode = operator.attributes.get("mode")
+    # No rule takes GridSample below opset 16, or up from there; from 19 on there is a way down.
+    downwards = set_opset if operator.opset > _GRID_SAMPLE_UNTIL else ""
     if verdict.answer in {"refused", "unknown"}:
-        fix = set_opset if verdict.why == "opset" and set_opset else apart
+        fix = apart if verdict.why == "not listed" else downwards or apart
         yield _finding(_GRID_SAMPLE.get(verdict.why, "OP003"), node, verdict, fix)
     elif missing:
         why = f"no {' and no '.join(missing)}: the parser reads empty text, not the default"
@@ -123,7 +128,7 @@ def _grid_sample(
         yield Finding("GS003", "warning", Subject.of(node), why, _VERBATIM, apart, advice)
     elif mode in _SPELLINGS:
         why = f"mode {mode!r} is unknown to the parser; it reads {_SPELLINGS[mode]!r}"
-        yield Finding("GS004", "error", Subject.of(node), why, _VERBATIM, set_opset or apart)
+        yield Finding("GS004", "error", Subject.of(node), why, _VERBATIM, downwards or apart)
     else:
         codes = {"AI CPU": "GS005", "AI Core": "GS006"}
         fix = apart if verdict.answer == "AI CPU" else ""

@@ -13,6 +13,7 @@ known, and nobody should believe that those of 8.1 hold there.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from ascend.op_query import Answer, Verdict
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from ascend.op_support_known import Claim
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
-# Facts of the parser itself, seen in the reports and in the public repositories of all versions.
-_LOOK_UP = Source("reports of ATC: optype [ai.onnx::11::grid_sampler]", "log", "any")
-_ADAPTERS = Source("sub-graph adapters of the public ONNX parser", "source", "any")
+# Facts of the parser itself.
+_LOOK_UP = Source("reports of ATC: optype [ai.onnx::11::grid_sampler]", "log", "not stated")
+_ADAPTERS = Source("sub-graph adapters of the public ONNX parser", "source", "not stated")
 
 
 class OpSupport:
@@ -51,6 +52,9 @@ class OpSupport:
         self.cann = cann
         self.soc = soc
         self.known = Known(cann, soc, folder)
+        # A model has thousands of nodes and tens of operators.
+        self._operator = functools.cache(self.known.operator)
+        self._engines = functools.cache(self.known.engines)
 
     @property
     def engines_known(self) -> bool:
@@ -67,7 +71,7 @@ class OpSupport:
         if operator.has_subgraphs and name != "If":
             reason = f"{name} has a sub-graph; the parser reads those of If only"
             return _verdict(Ruling("refused", "sub-graph", reason), _ADAPTERS)
-        claim = self.known.operator(name, opset)
+        claim = self._operator(name, opset)
         if claim is None or not claim.holds:
             return self._not_taken(claim)
         return self._engine(operator, claim)
@@ -80,7 +84,7 @@ class OpSupport:
         return _verdict(Ruling(answer, claim.why, claim.reason), claim.source)
 
     def _engine(self, operator: Operator, claim: Claim) -> Verdict:
-        engines = self.known.engines(operator.op_type)
+        engines = self._engines(operator.op_type)
         if engines is None:
             return self._without_engine(claim)
         rulings = (RULES[rule](operator) for rule in engines.rules)

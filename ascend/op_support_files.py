@@ -77,14 +77,20 @@ def read_release(path: Path) -> Release:
         AscendError: Naming the file and the place in it that is wrong.
     """
     try:
-        return _release(json.loads(path.read_text(encoding="utf-8")))
+        return parse_release(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, AscendError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         msg = f"data file {path}: {reason}"
         raise AscendError(msg) from error
 
 
-def _release(document: Any) -> Release:  # noqa: ANN401  any JSON
+def parse_release(document: Any) -> Release:  # noqa: ANN401  any JSON
+    """Check the content of a data file.
+
+    Raises:
+        ValueError: Naming the place that is wrong.
+        AscendError: If its version is none.
+    """
     document = _typed(document, dict, "the file")
     if unknown := sorted(set(document) - _PARTS):
         msg = f"unknown key {unknown[0]!r}; known are {', '.join(sorted(_PARTS))}"
@@ -131,8 +137,9 @@ def _registered(part: dict[str, Any]) -> Mapping[str, frozenset[int]]:
     opsets: dict[str, frozenset[int]] = {}
     for text, names in _typed(part.get("opsets", {}), dict, "registered.opsets").items():
         where = f"registered.opsets[{text!r}]"
+        numbers = _opsets(text, where)
         for name in _names(names, where):
-            opsets[name] = opsets.get(name, frozenset()) | _opsets(text, where)
+            opsets[name] = opsets.get(name, frozenset()) | numbers
     return opsets
 
 

@@ -53,6 +53,18 @@ class Known:
         self.table = _first(self._older, lambda release: soc in release.engines)
         self._engines: Mapping[str, Engines] = self.table.engines[soc] if self.table else {}
 
+    @property
+    def neighbours(self) -> list[str]:
+        """Return the nearest versions with data, or nothing if the version itself has data."""
+        if self._exact is not None:
+            return []
+        return [release.cann for release in (*self._older[:1], *self._newer[:1])]
+
+    @property
+    def has_registrations(self) -> bool:
+        """Return whether opsets are known for single operators, and not only as one range."""
+        return any(release.registered for release in self._older)
+
     def opset(self, opset: int) -> Claim | None:
         """Return whether models of that opset are taken at all; None without any data."""
         older = _first(self._older, lambda release: bool(release.opsets))

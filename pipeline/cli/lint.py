@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import Shapes, shape_option
+from pipeline.cli.options import Shapes, refuse_bad_target, shape_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +87,8 @@ def lint(  # noqa: PLR0913  one parameter an option
     from ascend.soc import normalise
     from onnx_passes.core.model_io import load
 
+    if sarif is not None:
+        refuse_bad_target(Path(sarif))
     target = Target(cann, normalise(soc), precision_mode != "force_fp16", _gears(gears, shapes))
     loaded = load(model)
     shaped = _with_shapes(loaded, _sizes(loaded, target, shapes))
