@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_BATCH = re.compile(r"_bs([0-9]{1,6})(?:_linux_[a-z0-9_]+)?\.om")
+_NAME = re.compile(r"(?P<name>.*)_bs(?P<batch>[0-9]{1,6})(_linux_[a-z0-9_]+)?\.om")
 
 
 def batch_in_name(name: str) -> int | None:
     """Return the batch size that a file name tells, or None."""
-    found = _BATCH.search(name)
-    return int(found[1]) if found and name.endswith(found[0]) else None
+    found = _NAME.fullmatch(name)
+    return int(found["batch"]) if found else None
 
 
 def by_batch(model: Path) -> dict[int, Path]:
@@ -26,15 +26,10 @@ def by_batch(model: Path) -> dict[int, Path]:
     Args:
         model: ``NAME.om``, which need not exist, or one of ``NAME_bs<N>.om``.
     """
-    found = _BATCH.search(model.name)
-    name = model.name[: found.start()] if found else model.name.removesuffix(".om")
-    paths = sorted(model.parent.glob("*.om"))
-    pairs = [(path, _BATCH.search(path.name)) for path in paths]
-    return {
-        int(match[1]): path
-        for path, match in pairs
-        if match and match.end() == len(path.name) and path.name[: match.start()] == name
-    }
+    found = _NAME.fullmatch(model.name)
+    name = found["name"] if found else model.name.removesuffix(".om")
+    pairs = [(path, _NAME.fullmatch(path.name)) for path in sorted(model.parent.glob("*.om"))]
+    return {int(match["batch"]): path for path, match in pairs if match and match["name"] == name}
 
 
 def choose(model: Path, batches: Sequence[int]) -> dict[int | None, Path]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+from pathlib import Path
 
 import pytest
 
 from ascend.errors import AscendError
 from ascend.fresh_folder import fresh_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RECORD = "infer.json"
 
@@ -41,6 +40,23 @@ def test_an_earlier_result_stays_if_the_new_one_fails(tmp_path: Path) -> None:
         _ = 1 / 0
     assert (tmp_path / "out" / "a_0.bin").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_earlier_result_comes_back_if_the_new_one_cannot_be_put_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def refuse_new(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(AscendError, match="Input/output error"):
+        write(tmp_path / "out", "new")
+    assert (tmp_path / "out" / "a_0.bin").read_text() == "old"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def models(tmp_path: Path) -> Path:
         ("net_bs8.om", 8),
         ("net_bs64_linux_aarch64.om", 64),
         ("net_bs8_v2_bs4.om", 4),
+        ("net_bs8.om.om", None),
         ("net.om", None),
         ("net_bs8.onnx", None),
         ("net_bs8.om.old", None),
