@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import numpy as np
 import onnx_ir as ir
 
+from onnx_passes.core.new_node import new_node
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -111,7 +113,7 @@ class Emitter:
             dims = _broadcast([value.shape for value in present])
         name = self._fresh(hint or op_type.lower())
         output = _output(name, dtype, dims)
-        self._append(ir.node(op_type, values, attributes, outputs=[output], name=name))
+        self._append(new_node(op_type, values, attributes, [output], name))
         return output
 
     def _append(self, node: ir.Node) -> None:
@@ -169,7 +171,7 @@ class Emitter:
         name = self._fresh(hint)
         parts = [None if dims is None else [*dims[:axis], n, *dims[axis + 1 :]] for n in sizes]
         outputs = [_output(self._fresh(hint), value.dtype, part) for part in parts]
-        self._append(ir.node("Split", inputs, attributes, outputs=outputs, name=name))
+        self._append(new_node("Split", inputs, attributes, outputs, name))
         return [*outputs]
 
     def concat(self, parts: Sequence[Operand], axis: int, hint: str = "joined") -> Operand:

@@ -9,7 +9,7 @@ schemas tell. The table is made by hand: no schema tells whether the meaning cha
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import onnx_ir as ir
 
@@ -51,6 +51,41 @@ def schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
         return None
 
 
+class _Formal(NamedTuple):
+    """A parameter of a schema, read once: each look at a schema copies what it finds."""
+
+    types: frozenset[str]
+    type_str: str
+    is_homogeneous: bool
+
+
+class _Limits(NamedTuple):
+    """What a version of an operator takes."""
+
+    since_version: int
+    attributes: frozenset[str]
+    max_input: int
+    max_output: int
+    inputs: tuple[_Formal, ...]
+    outputs: tuple[_Formal, ...]
+
+
+@functools.cache
+def _limits(op_type: str, opset: int) -> _Limits | None:
+    known = schema(op_type, opset)
+    if known is None:
+        return None
+    inputs, outputs = (
+        tuple(_Formal(frozenset(item.types), item.type_str, item.is_homogeneous) for item in items)
+        for items in (known.inputs, known.outputs)
+    )
+    attributes = frozenset(known.attributes)
+    return _Limits(
+        known.since_version, attributes, known.max_input, known.max_output, inputs, outputs
+    )
+
+
+@functools.cache
 def is_step(op_type: str, opset: int) -> bool:
     """Return whether ``opset`` brought a new version of an operator, its first one too."""
     known = schema(op_type, opset)
@@ -63,14 +98,14 @@ def fit(node: ir.Node, opset: int) -> None:
     Raises:
         Refusal: If ``node`` uses what the operator's version of ``opset`` does not have.
     """
-    older, newer = schema(node.op_type, opset), schema(node.op_type, opset + 1)
+    older, newer = _limits(node.op_type, opset), _limits(node.op_type, opset + 1)
     if older is None or newer is None:
         msg = f"opset {opset} has no {node.op_type}"
         raise Refusal(msg)
     if node.version is not None:
         node.version = older.since_version
     for name in [name for name in node.attributes if name not in older.attributes]:
-        if not _is_default(node.attributes[name], newer):
+        if not _is_default(node.attributes[name], schema(node.op_type, opset + 1)):
             msg = f"opset {opset} has no attribute {name!r} of {node.op_type}"
             raise Refusal(msg)
         del node.attributes[name]
@@ -90,9 +125,9 @@ def _count(used: Sequence[ir.Value | None]) -> int:
     return max((index for index, value in enumerate(used, 1) if value is not None), default=0)
 
 
-def _is_default(attribute: ir.Attr, newer: onnx.defs.OpSchema) -> bool:
+def _is_default(attribute: ir.Attr, newer: onnx.defs.OpSchema | None) -> bool:
     """Return whether an attribute says what its absence says."""
-    known = newer.attributes.get(attribute.name)
+    known = newer.attributes.get(attribute.name) if newer is not None else None
     if known is None or attribute.is_ref() or not known.default_value.type:
         return False
     default = ir.serde.deserialize_attribute(known.default_value)
@@ -101,8 +136,8 @@ def _is_default(attribute: ir.Attr, newer: onnx.defs.OpSchema) -> bool:
 
 def _fit_types(
     values: Sequence[ir.Value | None],
-    older: Sequence[onnx.defs.OpSchema.FormalParameter],
-    newer: Sequence[onnx.defs.OpSchema.FormalParameter],
+    older: Sequence[_Formal],
+    newer: Sequence[_Formal],
     opset: int,
 ) -> None:
     """Refuse a type that the older parameters do not take, or one type where they take another."""
@@ -128,8 +163,15 @@ def _fit_types(
 
 def _type_text(kind: ir.TypeProtocol) -> str:
     """Return a type as schemas write it: ``tensor(float)``, ``seq(tensor(int64))``."""
+    if type(kind) is ir.TensorType:  # first, since instance checks of these classes are slow
+        return _tensor_text(kind.dtype)
     if isinstance(kind, ir.SequenceType):
         return f"seq({_type_text(kind.elem_type)})"
     if isinstance(kind, ir.OptionalType):
         return f"optional({_type_text(kind.elem_type)})"
-    return f"tensor({ir.DataType(kind.dtype).name.lower()})"
+    return _tensor_text(kind.dtype)
+
+
+@functools.cache
+def _tensor_text(dtype: ir.DataType) -> str:
+    return f"tensor({ir.DataType(dtype).name.lower()})"
