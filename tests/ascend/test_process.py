@@ -40,6 +40,23 @@ def test_a_tool_that_hangs_is_ended_and_what_it_said_is_kept(tmp_path: Path) -> 
     assert log.read_text() == "began\n"
 
 
+def test_what_the_caller_raises_while_it_waits_ends_the_tool(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    code = (
+        "import fcntl, time\n"
+        f"held = open({str(held)!r}, 'w'); fcntl.flock(held, fcntl.LOCK_EX); time.sleep(90)\n"
+    )
+
+    def refuse() -> None:
+        if held.exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tool(python(code), timeout_s=60, on_wait=refuse)
+    with held.open("r+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_a_worker_that_outlives_the_tool_is_ended_and_blocks_nobody(tmp_path: Path) -> None:
     held = tmp_path / "held"  # the worker inherits the lock and gives it back when it is gone
     code = (
