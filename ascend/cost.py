@@ -58,7 +58,6 @@ class KernelCost:
         engine: Where it is thought to run.
         engine_known: Whether the data of the CANN version say so; AI Core is assumed if not.
         engine_reason: Why; or why ATC refuses the operator.
-        refused: Whether ATC refuses it: the time is then what it would take if it did not.
         fused: The labels of the nodes that joined it.
         limit: What takes most of its time.
         us: The predicted time.
@@ -71,7 +70,6 @@ class KernelCost:
     engine: str
     engine_known: bool
     engine_reason: str
-    refused: bool
     fused: tuple[str, ...]
     limit: str
     us: float
@@ -92,6 +90,7 @@ class Prediction:
         work: The amounts that were priced.
         kernels: In the order they would start.
         not_counted: Node and reason, for each node whose cost is not known. The time lacks them.
+        refused: Node and reason, for each node that ATC refuses; counted as if it did not.
         constant_nodes: How many nodes are computed at compile time.
         free_nodes: How many nodes start no kernel.
         published_us: The published time if this is the published network at a batch of it.
@@ -105,6 +104,7 @@ class Prediction:
     work: Work
     kernels: tuple[KernelCost, ...]
     not_counted: tuple[tuple[str, str], ...]
+    refused: tuple[tuple[str, str], ...]
     constant_nodes: int
     free_nodes: int
     published_us: float | None
@@ -112,9 +112,9 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data, labelled as a prediction."""
         document = dataclasses.asdict(self)
-        document["not_counted"] = [
-            {"node": node, "reason": reason} for node, reason in self.not_counted
-        ]
+        for key in ("not_counted", "refused"):
+            pairs = getattr(self, key)
+            document[key] = [{"node": node, "reason": reason} for node, reason in pairs]
         return {"kind": LABEL, **document}
 
 
@@ -158,6 +158,7 @@ def predict(
         work=total,
         kernels=tuple(costs),
         not_counted=tuple(kernels.not_counted),
+        refused=tuple(kernels.refused),
         constant_nodes=kernels.constant,
         free_nodes=kernels.free,
         published_us=None if kernels.not_counted else _published_us(model, prices.fit),
@@ -182,7 +183,6 @@ def _cost(kernel: Kernel, work: Work, prices: Prices) -> KernelCost:
         engine=kernel.place.engine,
         engine_known=kernel.place.known,
         engine_reason=kernel.place.reason,
-        refused=kernel.place.refused,
         fused=tuple(kernel.fused),
         limit=_limit(kernel, work, prices),
         us=prices.time_us(work),

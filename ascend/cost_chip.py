@@ -53,7 +53,7 @@ class Chip:
         32, "bytes", "assumed", "a strided copy moves blocks of 32 bytes, as operator limits round"
     )
 
-    def constants(self) -> Iterator[dict[str, object]]:
+    def constants(self) -> Iterator[dict[str, Any]]:
         """Yield name, value, unit, kind and source of each constant."""
         for field in dataclasses.fields(self):
             yield {"name": field.name, "value": getattr(self, field.name), **field.metadata}

@@ -23,7 +23,7 @@ class Place:
     Attributes:
         engine: AI Core where nobody knows.
         reason: Why; or why ATC refuses the operator.
-        known: Whether the data of the CANN version say so.
+        known: False if the data of the CANN version do not say.
         refused: Whether ATC refuses the operator.
     """
 
@@ -42,7 +42,7 @@ def places(model: ir.Model, *, soc: str, cann: str) -> Callable[[ir.Node], Place
         return Place(
             "AI CPU" if verdict.answer == "AI CPU" else "AI Core",
             verdict.reason,
-            known=verdict.answer in {"AI Core", "AI CPU"},
+            known=verdict.answer not in {"parsed", "unknown"},
             refused=verdict.answer == "refused",
         )
 

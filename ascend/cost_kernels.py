@@ -76,11 +76,13 @@ class Kernels:
     Attributes:
         started: The kernels, in order.
         not_counted: Label and reason of each node whose cost is not known.
+        refused: Label and reason of each node that ATC refuses; counted as if it did not.
         constant: How many nodes are computed at compile time.
         free: How many nodes start no kernel.
     """
 
     started: list[Kernel] = dataclasses.field(default_factory=list)
     not_counted: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    refused: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     constant: int = 0
     free: int = 0

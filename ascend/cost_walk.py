@@ -93,6 +93,8 @@ class _Walk:
 
     def _count(self, site: Site) -> None:
         place = self._place_of(site.node)
+        if place.refused:
+            self.found.refused.append((label(site.node), place.reason))
         # What an AI CPU does needs no formula: its price is by element.
         demand = Demand() if place.engine == "AI CPU" else demand_of(site)
         if isinstance(demand, str):

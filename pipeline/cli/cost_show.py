@@ -14,9 +14,7 @@ from ascend.cost_prices import load_prices
 from pipeline.cli.console import out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ascend.cost import KernelCost, Prediction
+    from ascend.cost import Prediction
     from pipeline.cli.cost import Run
 
 # Nodes a person reads; the rest is in --json.
@@ -68,7 +66,7 @@ def show_comparison(runs: list[Run]) -> None:
     _say_range()
     for run in runs[-len({run.form for run in runs}) :]:
         if run.prediction is not None:
-            _say_slow_or_refused(run.prediction.kernels, f"{run.form}: ")
+            _say_slow_or_refused(run.prediction, f"{run.form}: ")
             _say_not_counted(run.prediction, f"{run.form}: ")
 
 
@@ -93,8 +91,9 @@ def _comparison(run: Run, native: Run | None) -> tuple[str, ...]:
 
 def _against(one: Prediction, native: Prediction) -> str:
     """Return which is faster, if their ranges tell and nothing is missing in either."""
-    if any(kernel.refused for kernel in one.kernels):
-        return "refused"
+    for prediction, word in ((one, "refused"), (native, "native refused")):
+        if prediction.refused:
+            return word
     if one.not_counted or native.not_counted:
         return "not comparable"
     if one.high_us < native.low_us:
@@ -149,7 +148,7 @@ def _say_range() -> None:
 
 def _kernels(prediction: Prediction, batch: int, top: int) -> Table:
     largest = sorted(prediction.kernels, key=lambda kernel: -kernel.us)[:top]
-    title = f"batch {batch}: {len(largest)} of {len(prediction.kernels)} kernels (+ joined nodes)"
+    title = f"batch {batch}: {len(largest)} of {len(prediction.kernels)} kernels"
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(title, overflow="fold")
     for column in ("engine", "limit"):
@@ -172,34 +171,34 @@ def _kernels(prediction: Prediction, batch: int, top: int) -> Table:
 def _say_nodes(prediction: Prediction) -> None:
     joined = sum(len(kernel.fused) for kernel in prediction.kernels)
     out.print(
-        f"kernels: {len(prediction.kernels)}; nodes that joined one: {joined}; "
+        f"kernels: {len(prediction.kernels)}; nodes that joined one (+): {joined}; "
         f"that start none: {prediction.free_nodes}; constant: {prediction.constant_nodes}",
         soft_wrap=True,
     )
-    _say_engines(prediction.kernels)
+    _say_engines(prediction)
     _say_not_counted(prediction)
 
 
-def _say_engines(kernels: Sequence[KernelCost]) -> None:
+def _say_engines(prediction: Prediction) -> None:
     """Say which engines are only assumed, and what falls to the AI CPU or is refused."""
-    assumed = Counter(k.operator for k in kernels if not k.engine_known and not k.refused)
+    assumed = Counter(k.operator for k in prediction.kernels if not k.engine_known)
     if assumed:
         names = ", ".join(f"{operator} ({count})" for operator, count in sorted(assumed.items()))
         text = f"engine not known, AI Core assumed: {names}"
         out.print(text, markup=False, style="dim", soft_wrap=True)
-    _say_slow_or_refused(kernels)
+    _say_slow_or_refused(prediction)
 
 
-def _say_slow_or_refused(kernels: Sequence[KernelCost], prefix: str = "") -> None:
-    slow = {kernel.operator: kernel for kernel in kernels if kernel.engine == "AI CPU"}
+def _say_slow_or_refused(prediction: Prediction, prefix: str = "") -> None:
+    slow = {kernel.operator: kernel for kernel in prediction.kernels if kernel.engine == "AI CPU"}
     for kernel in list(slow.values())[:MAX_NOTES]:
         text = f"{prefix}AI CPU: {kernel.label}: {kernel.engine_reason}"
         out.print(text, markup=False, style="yellow", soft_wrap=True)
-    refused = [kernel for kernel in kernels if kernel.refused]
-    if refused:
+    if prediction.refused:
+        node, reason = prediction.refused[0]
         text = (
-            f"{prefix}ATC refuses ({len(refused)}, first {refused[0].label}: "
-            f"{refused[0].engine_reason}); the time is what they would take if it did not"
+            f"{prefix}ATC refuses {len(prediction.refused)} of the nodes, first {node}: {reason}; "
+            "the time is as if it did not"
         )
         out.print(text, markup=False, style="yellow", soft_wrap=True)
 

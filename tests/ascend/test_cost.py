@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -10,6 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from ascend.cost import predict
+from ascend.cost_chip import ASCEND_310P3
 from ascend.cost_prices import PRICES_FILE, Work, load_prices, parse_prices
 from ascend.errors import AscendError
 from onnx_passes.core.model_io import clone, load
@@ -19,7 +21,6 @@ from onnx_passes.passes.pin_shape import PinShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ascend.cost import Prediction
 
@@ -134,11 +135,13 @@ def test_an_engine_that_nobody_knows_is_assumed_and_said() -> None:
 
 
 def test_an_operator_that_atc_refuses_is_counted_and_said() -> None:
-    (kernel,) = predict(
-        parse("g (float16[8] x) => (float16[8] y) { y = Relu(x) }"), cann="5.0.4.6"
-    ).kernels
-    assert kernel.refused
-    assert "opset 9-13" in kernel.engine_reason
+    model = parse("g (float16[8] x) => (float16[8] y) { y = Relu(x) }")
+    old, new = predict(model, cann="5.0.4.6"), predict(model)
+    ((node, reason),) = old.refused
+    assert node == "Relu -> 'y'"
+    assert "opset 9-13" in reason
+    assert old.us == new.us
+    assert not new.refused
 
 
 @pytest.mark.parametrize(
@@ -250,3 +253,18 @@ def test_says_what_is_wrong_with_a_file_of_prices(
 def test_says_that_a_file_of_prices_is_missing(tmp_path: Path) -> None:
     with pytest.raises(AscendError, match="FileNotFoundError"):
         load_prices(tmp_path / "none.json")
+
+
+def test_the_page_lists_every_constant_with_its_value() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text(encoding="utf-8")
+    rows = [tuple(line.strip("| ").split(" | ")) for line in page.splitlines() if "|" in line]
+    prices = load_prices().table
+    told = {
+        **{c["name"]: (c["value"], c["unit"], c["kind"]) for c in ASCEND_310P3.constants()},
+        **{name: (p.value, p.unit, p.kind) for name, p in prices.items()},
+    }
+    listed = {row[0]: row[1:] for row in rows if len(row) == 4}
+    for name, (value, unit, kind) in told.items():
+        shown, *rest = listed[f"`{name}`"]
+        assert float(shown) == pytest.approx(value, rel=1e-3), name
+        assert rest == [unit, kind], name

@@ -241,6 +241,14 @@ def test_nothing_joins_a_kernel_on_the_ai_cpu() -> None:
     assert operators(found) == ["Relu", "Tanh", "Exp"]
 
 
+def test_a_node_that_atc_refuses_is_counted_as_if_it_did_not() -> None:
+    model = parse("g (float16[8] a) => (float16[8] y) { s = Relu(a) t = Tanh(s) y = Exp(t) }")
+    refused = Place("AI Core", "a test", refused=True)
+    found = walk(model, lambda node: refused if node.op_type == "Tanh" else AI_CORE)
+    assert operators(found) == ["Relu+2"]
+    assert found.refused == [("Tanh -> 't'", "a test")]
+
+
 def test_looks_at_each_node_once() -> None:
     nodes = 2000
     chain = " ".join(f"t{n} = Relu(t{n - 1})" for n in range(1, nodes))

@@ -46,7 +46,7 @@ def test_prints_a_prediction_for_each_batch(call: Callable[..., Answer], model: 
     assert " to " in lines[2]
     assert "batch 8:" in answer.out
     assert "MatMul -> 'a' (+ 1)" in answer.out
-    assert "kernels: 5; nodes that joined one: 1; that start none: 1; constant: 0" in answer.out
+    assert "kernels: 5; nodes that joined one (+): 1; that start none: 1; constant: 0" in answer.out
 
 
 def test_json_says_prediction_and_names_every_constant(
@@ -121,6 +121,20 @@ def test_a_form_that_cannot_be_made_says_why(call: Callable[..., Answer], tmp_pa
     assert "native: AI CPU: GridSample -> 'y': mode 'nearest'" in text
 
 
+def test_says_where_atc_refuses_the_native_form(
+    call: Callable[..., Answer], tmp_path: Path
+) -> None:
+    path = write(
+        tmp_path / "old.onnx",
+        '<ir_version: 8, opset_import: ["": 11]>'
+        "g (float[2,3,8,8] x, float[2,4,4,2] grid) => (float[2,3,4,4] y)"
+        '{ y = GridSample<mode="bilinear", padding_mode="zeros", align_corners=1>(x, grid) }',
+    )
+    out = call("cost", path, "--compare-forms", "--cann", "5.0.4.6").out
+    assert "native: ATC refuses 1 of the nodes, first GridSample -> 'y'" in out
+    assert out.count("native refused") == 4
+
+
 def test_lists_what_is_not_counted(call: Callable[..., Answer], tmp_path: Path) -> None:
     path = write(
         tmp_path / "part.onnx",
@@ -163,7 +177,7 @@ def test_names_from_the_file_are_not_markup(call: Callable[..., Answer], tmp_pat
 def test_an_older_cann_says_what_it_refuses(call: Callable[..., Answer], model: Path) -> None:
     out = call("cost", model, "--batch", "1", "--cann", "5.0.4.6").out
     assert "with CANN 5.0.4.6" in out
-    assert "ATC refuses (1, first MatMul -> 'a'" in out
+    assert "ATC refuses 2 of the nodes, first MatMul -> 'a'" in out
 
 
 @pytest.mark.parametrize(
