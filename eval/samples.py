@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from eval.images import decode, to_input
 from eval.labels import normalise, why_not
-from eval.manifest import Record
+from eval.manifest import Manifest, Record
 
 if TYPE_CHECKING:
+    from eval.data import Data
+    from eval.evaluation import Progress
     from eval.images import Float32, Pixels
     from eval.lmdb_data import RawSample
 
@@ -23,6 +25,16 @@ def prepare(sample: RawSample) -> tuple[Record, Float32 | None]:
         return Record(sample.index, sample.dataset, sample.record, label, reason), None
     record = Record(sample.index, sample.dataset, sample.record, normalise(label), None)
     return record, to_input(image)
+
+
+def manifest_of(data: Data, on_progress: Progress | None = None) -> Manifest:
+    """Return the manifest that ``preprocess`` writes, without the inputs."""
+    records = []
+    for sample in data:
+        records.append(prepare(sample)[0])
+        if on_progress:
+            on_progress(len(records), len(data))
+    return Manifest(tuple(records))
 
 
 def _examine(sample: RawSample) -> tuple[str | None, Pixels | None, str | None]:

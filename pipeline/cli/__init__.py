@@ -34,7 +34,11 @@ COMMANDS = {
     "bench": ("pipeline.cli.bench", "bench", "Measure the time of a run, by batch size."),
     "cost": ("pipeline.cli.cost", "cost", "Predict the time on a 310P3, from published timings."),
     "doctor": ("pipeline.cli.doctor", "doctor", "Say what is missing here and how to get it."),
-    "eval": ("pipeline.cli.eval", "group", "Preprocess images, score results, run a model."),
+    "eval": (
+        "pipeline.cli.eval",
+        "group",
+        "Preprocess images, score results, run a model, compare two.",
+    ),
     "flow": ("pipeline.cli.flow", "group", "Run the whole guide as one command."),
 }
 

@@ -16,6 +16,7 @@ import click
 
 from pipeline.cli.console import emit_json, out, progress
 from pipeline.cli.emulate import emulate_option, emulated_file
+from pipeline.cli.eval_compare import compare
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -46,7 +47,10 @@ def _example(arguments: str) -> str:
 
 @click.group(name="eval")
 def group() -> None:
-    """Preprocess images, score results, run a model."""
+    """Preprocess images, score results, run a model, compare two."""
+
+
+group.add_command(compare)
 
 
 @group.command(epilog=_example("preprocess --data evaluation --out bin_data"))

@@ -77,7 +77,7 @@ def call_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:  #
     return json.loads(stdout)
 
 
-@pytest.mark.parametrize("command", ["preprocess", "score", "run"])
+@pytest.mark.parametrize("command", ["preprocess", "score", "run", "compare"])
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, stdout, _ = call(capsys, command, "--help")
     assert code == 0
@@ -148,7 +148,7 @@ def test_preprocess_says_which_records_are_bad_and_why(
             ["run", "nowhere.onnx", "--data", "{data}"], 2, "is not a file", id="no model"
         ),
         pytest.param(
-            ["run", "nowhere.onnx", "--data", "nowhere"], 2, "is not a folder", id="no data"
+            ["run", "nowhere.onnx", "--data", "nowhere"], 2, "does not exist; give a folder", id="no data"
         ),
         pytest.param(
             ["preprocess", "--data", "{data}", "--out", "{data}"],
@@ -193,3 +193,71 @@ def test_numbers_that_are_not_finite_end_with_code_1(
     code, _, stderr = call(capsys, "score", "--results", tmp_path, "--manifest", manifest)
     assert code == 1
     assert "img_0_0.bin holds NaN or infinity" in stderr
+
+
+class TestCompare:
+    @pytest.fixture
+    def other(self, tmp_path: Path, model: Path) -> Path:
+        """A model that reads "b" wherever the first reads "a"."""
+        proto = onnx.load(model)
+        (place,) = (i for i, t in enumerate(proto.graph.initializer) if t.name == "answer")
+        read_b = np.roll(answer(), 1, axis=2)
+        read_b[0, 1:] = answer()[0, 1:]
+        tensor = onnx.numpy_helper.from_array(read_b, "answer")
+        proto.graph.initializer[place].CopyFrom(tensor)
+        onnx.save(proto, tmp_path / "other.onnx")
+        return tmp_path / "other.onnx"
+
+    def test_says_what_changed_and_whether_it_matters(
+        self, capsys: pytest.CaptureFixture[str], data: Path, model: Path, other: Path
+    ) -> None:
+        found = call_json(capsys, "compare", model, other, "--data", data)
+        assert (found["records"], found["difference"], found["mcnemar_p"]) == (2, 0.0, 1.0)
+        assert found["acc"] == [1 / (3 + 1e-5)] * 2
+        assert [(c["label"], c["before"], c["after"], c["verdict"]) for c in found["changes"]] == [
+            ("a", "a", "b", "lost"),
+            ("b", "a", "b", "gained"),
+        ]
+        code, stdout, _ = call(capsys, "compare", model, other, "--data", data)
+        assert code == 0
+        assert "2 of 2 texts differ; 1 were right only before, 1 only after." in stdout
+
+    def test_the_sheet_shows_the_pictures_and_escapes_names(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        data: Path,
+        model: Path,
+        other: Path,
+        tmp_path: Path,
+    ) -> None:
+        sheet, named = tmp_path / "sheet.html", tmp_path / "<b>.onnx"
+        other.rename(named)
+        assert call(capsys, "compare", model, named, "--data", data, "--sheet", sheet)[0] == 0
+        page = sheet.read_text(encoding="utf-8")
+        assert page.count('src="data:image/png;base64,iVBOR') == 2
+        assert page.index('class="lost"') < page.index('class="gained"')
+        assert "&lt;b&gt;.onnx" in page
+        assert "<b>" not in page
+        assert "http" not in page
+
+    def test_a_folder_of_results_takes_the_place_of_a_model(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        data: Path,
+        model: Path,
+        other: Path,
+        tmp_path: Path,
+    ) -> None:
+        for index in (0, 1):
+            answer().astype("<f4").tofile(tmp_path / f"img_{index}_0.bin")
+        same = call_json(capsys, "compare", model, tmp_path, "--data", data)
+        assert same["changes"] == []
+        assert call_json(capsys, "compare", other, tmp_path, "--data", data)["changes"]
+
+    def test_a_sheet_that_cannot_be_written_is_refused_before_the_work(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        sheet = tmp_path / "nowhere" / "sheet.html"
+        code, _, stderr = call(capsys, "compare", "a", "b", "--data", "c", "--sheet", sheet)
+        assert code == 2
+        assert f"cannot write {sheet}" in stderr

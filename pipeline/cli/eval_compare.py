@@ -1,0 +1,129 @@
+"""``onnx-passes eval compare``: which texts two models read differently, and whether it matters."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.console import emit_json, out, progress
+
+if TYPE_CHECKING:
+    from eval.evaluation import Evaluation
+    from eval.paired import Comparison
+
+_PATH = click.Path(path_type=Path)
+MAX_ROWS = 20  # in the terminal; --json and --sheet have more
+
+
+@click.command(
+    epilog="\b\nExample:\n  onnx-passes eval compare before.onnx after.onnx "
+    "--data evaluation --sheet changed.html"
+)
+@click.argument("first", type=_PATH)
+@click.argument("second", type=_PATH)
+@click.option(
+    "--data",
+    required=True,
+    type=_PATH,
+    help="Folder of LMDB data sets at any depth, a zip of one, or a label file.",
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Images in a run (32 unless told).")
+@click.option(
+    "--sheet", type=_PATH, metavar="FILE.html", help="Write the pictures whose text changed."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def compare(
+    first: Path, second: Path, data: Path, batch: int | None, sheet: Path | None, *, as_json: bool
+) -> None:
+    """Compare what FIRST and SECOND read, record by record.
+
+    Each is an .onnx model, which is run, or a folder of results (img_<n>_0.bin) of the inputs that
+    'eval preprocess' made of the same data.
+    """
+    from eval.paired import compare as compare_texts
+
+    if sheet is not None:
+        _refuse_sheet(sheet)
+    evaluations = [_read(path, data, batch) for path in (first, second)]
+    comparison = compare_texts(*evaluations)
+    if sheet is not None:
+        _write_sheet(sheet, comparison, data, (str(first), str(second)))
+    if as_json:
+        _emit(comparison, evaluations)
+    else:
+        _show(comparison, evaluations, sheet)
+
+
+def _read(path: Path, data: Path, batch: int | None) -> Evaluation:
+    from eval.backends import evaluate
+    from eval.data import open_data
+    from eval.samples import manifest_of
+    from eval.score import score
+
+    with progress(path.name) as meter:
+        if not path.is_dir():
+            return evaluate(path, data, batch, on_progress=meter.update)
+        with open_data(data) as samples:
+            manifest = manifest_of(samples, meter.update)
+        return score(path, manifest, on_progress=meter.update)
+
+
+def _refuse_sheet(sheet: Path) -> None:
+    from eval.errors import EvalError
+
+    if not sheet.parent.is_dir() or sheet.is_dir():
+        msg = f"cannot write {sheet}: expected a file name in a folder that exists"
+        raise EvalError(msg)
+
+
+def _write_sheet(sheet: Path, comparison: Comparison, data: Path, names: tuple[str, str]) -> None:
+    from eval.contact_sheet import contact_sheet
+    from eval.data import open_data
+
+    with open_data(data) as samples:
+        page = contact_sheet(comparison, samples, names)
+    part = sheet.with_name(f".{sheet.name}.part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(sheet)
+
+
+def _show(comparison: Comparison, evaluations: list[Evaluation], sheet: Path | None) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from eval.contact_sheet import summary
+
+    if comparison.changes:
+        table = Table("data set", "record", "label", "first", "second", "")
+        for change in comparison.changes[:MAX_ROWS]:
+            record = change.record
+            cells = (record.dataset, str(record.record), record.label or "")
+            table.add_row(*map(escape, (*cells, change.before, change.after)), change.verdict)
+        out.print(table)
+        if len(comparison.changes) > MAX_ROWS:
+            out.print(f"{len(comparison.changes) - MAX_ROWS} more; --sheet or --json has them")
+    for name, evaluation in zip(("first ", "second"), evaluations, strict=True):
+        out.print(f"{name} acc {evaluation.acc!r}, norm_edit_dis {evaluation.norm_edit_dis!r}")
+    out.print(summary(comparison), soft_wrap=True)
+    if sheet is not None:
+        out.print(f"pictures in {sheet}", markup=False, soft_wrap=True)
+
+
+def _emit(comparison: Comparison, evaluations: list[Evaluation]) -> None:
+    emit_json(
+        {
+            "records": comparison.records,
+            "acc": [evaluation.acc for evaluation in evaluations],
+            "norm_edit_dis": [evaluation.norm_edit_dis for evaluation in evaluations],
+            "difference": comparison.difference,
+            "interval_95": [comparison.low, comparison.high],
+            "mcnemar_p": comparison.p_value,
+            "changes": [
+                {**asdict(c.record), "before": c.before, "after": c.after, "verdict": c.verdict}
+                for c in comparison.changes
+            ],
+        }
+    )
