@@ -13,7 +13,7 @@ from eval.errors import EvalError, NonFiniteError
 from eval.evaluation import BadPolicy, Evaluation, Throughput, check_policy, conclude
 from eval.images import CHANNELS, HEIGHT, WIDTH
 from eval.manifest import Manifest, Record
-from eval.samples import prepare
+from eval.samples import prepare_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -138,8 +138,7 @@ def evaluate(
 
 def _images(tree: Data, records: list[Record], on_progress: Progress | None) -> Iterator[Float32]:
     """Yield the input of each good record and append every record to ``records``."""
-    for sample in tree:
-        record, image = prepare(sample)
+    for record, image in prepare_all(tree):
         records.append(record)
         if on_progress:
             on_progress(len(records), len(tree))

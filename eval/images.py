@@ -12,6 +12,10 @@ from eval.errors import import_extra
 
 CHANNELS, HEIGHT, WIDTH = 3, 32, 100
 
+# The order of the divisions decides the last bit: x / 255, then - 0.5, then / 0.5.
+_HALF = np.float32(0.5)
+_NORMALISED = (np.arange(256, dtype=np.float32) / np.float32(255) - _HALF) / _HALF
+
 Float32: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -50,8 +54,6 @@ def to_input(image: Pixels) -> Float32:
     cv2 = import_extra("cv2")
     width = resized_width(image.shape[0], image.shape[1])
     resized = cv2.resize(image, (width, HEIGHT))
-    # The order of the divisions decides the last bit: x / 255, then - 0.5, then / 0.5.
-    scaled = resized.astype(np.float32).transpose(2, 0, 1) / np.float32(255)
     padded = np.zeros((CHANNELS, HEIGHT, WIDTH), np.float32)
-    padded[:, :, :width] = (scaled - np.float32(0.5)) / np.float32(0.5)
+    padded[:, :, :width] = cv2.LUT(resized, _NORMALISED).transpose(2, 0, 1)
     return padded

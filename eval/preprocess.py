@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from eval.data import open_data
 from eval.errors import EvalError
 from eval.manifest import Manifest, read_manifest, write_manifest
-from eval.samples import prepare
+from eval.samples import prepare_all
 
 if TYPE_CHECKING:
     from eval.data import Data
@@ -84,8 +84,7 @@ def _write(tree: Data, folder: Path, on_progress: Progress | None) -> Manifest:
     """Write the input files and, last, the manifest into a new folder."""
     folder.mkdir()
     records = []
-    for sample in tree:
-        record, image = prepare(sample)
+    for record, image in prepare_all(tree):
         if image is not None:
             (folder / f"img_{record.index}.bin").write_bytes(image.astype("<f4").tobytes())
         records.append(record)
