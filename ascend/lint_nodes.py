@@ -100,10 +100,10 @@ def _fix(operator: Operator, verdict: Verdict, set_opset: str) -> str:
         return "fold-shapes" if verdict.why == "shape unknown" else ""
     if operator.op_type == "Pad" and operator.attributes.get("mode") == "reflect":
         return "decompose-reflect-pad"
-    if verdict.why in {"dtype", "no kernel"}:
-        found = next((_NARROWED[d] for d in _dtypes(operator) if d in _NARROWED), "")
-        return found or _TAKE_APART.get(operator.op_type, "")
-    return _TAKE_APART.get(operator.op_type, "")
+    apart = _TAKE_APART.get(operator.op_type, "")
+    if apart or verdict.why not in {"dtype", "no kernel"}:
+        return apart
+    return next((_NARROWED[each] for each in _dtypes(operator) if each in _NARROWED), "")
 
 
 def _dtypes(operator: Operator) -> Iterator[str]:
@@ -121,7 +121,8 @@ def _grid_sample(
     downwards = set_opset if operator.opset > _GRID_SAMPLE_UNTIL else ""
     if verdict.answer in {"refused", "unknown"}:
         fix = apart if verdict.why == "not listed" else downwards or apart
-        yield _finding(_GRID_SAMPLE.get(verdict.why, "OP003"), node, verdict, fix)
+        code = _GRID_SAMPLE.get(verdict.why) if verdict.answer == "refused" else None
+        yield _finding(code or _code(verdict), node, verdict, fix)
     elif missing:
         why = f"no {' and no '.join(missing)}: the parser reads empty text, not the default"
         advice = "write the attributes down"

@@ -66,7 +66,7 @@ class Operator:
         domain: Empty for the default domain.
         inputs: In order; None for one that is left out.
         outputs: In order.
-        attributes: Numbers, strings and tuples of them; a sub-graph is present with any value.
+        attributes: Those that are one number or one text.
         has_subgraphs: Whether an attribute is a graph.
         keep_float32: Whether float32 stays float32 on the device (see ``op_support``).
     """
@@ -79,6 +79,11 @@ class Operator:
     attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     has_subgraphs: bool = False
     keep_float32: bool = False
+
+    def integer(self, name: str, default: int) -> int:
+        """Return an attribute; the default if it is not there or no integer."""
+        value = self.attributes.get(name, default)
+        return value if isinstance(value, int) else default
 
     def tensor(self, index: int) -> Tensor:
         """Return an input; one that is left out is a tensor of which nothing is known."""

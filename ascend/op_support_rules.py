@@ -113,7 +113,7 @@ def _rows_fit(operator: Operator) -> bool:
     index_width = _SIZES.get(index.dtype or "")
     if not data.shape or not index.shape or width is None or index_width is None:
         return False
-    axis = operator.attributes.get("axis", 0)
+    axis = operator.integer("axis", 0)
     if axis not in {-1, len(data.shape) - 1} or data.shape[:-1] != index.shape[:-1]:
         return False
     row = (data.shape[-1] or 0) * width + (index.shape[-1] or 0) * (width + index_width)
@@ -130,7 +130,7 @@ def _gather(operator: Operator) -> Ruling | None:
 
 def _gather_nd(operator: Operator) -> Ruling | None:
     """Documented for batch_dims 0."""
-    batch = operator.attributes.get("batch_dims", 0)
+    batch = operator.integer("batch_dims", 0)
     return (
         Ruling("unknown", "attribute", f"batch_dims {batch} is not documented") if batch else None
     )
@@ -174,7 +174,7 @@ def _scatter_nd(operator: Operator) -> Ruling | None:
 def _top_k(operator: Operator) -> Ruling | None:
     """One of its kernels refuses a small k of many, and a sort axis of length 1."""
     data, k = operator.tensor(0), operator.tensor(1).value
-    axis = operator.attributes.get("axis", -1)
+    axis = operator.integer("axis", -1)
     unsure = "the kernel it would have refuses that; whether another takes it is not known"
     if data.shape and -len(data.shape) <= axis < len(data.shape) and data.shape[axis] == 1:
         return Ruling("parsed", "size", f"its axis has length 1: {unsure}")

@@ -20,6 +20,15 @@ from ascend.op_support_files import DATA, parse_release, read_release, releases
 if TYPE_CHECKING:
     from pathlib import Path
 
+SAFE = (
+    "Transpose Reshape Concat Slice Split Squeeze Unsqueeze Add Sub Mul Div Floor Clip Max Min Abs "
+    "Less Greater Where MatMul Gemm Conv ReduceSum ReduceMean Softmax Sigmoid Tanh Relu HardSwish "
+    "HardSigmoid Pad"
+)
+VERSIONS = (
+    "3.1 5.0.4.6 5.1.RC1 6.0.RC1 6.0.1 7.0.RC1 7.0.0 8.0.RC2.alpha001 8.0.RC2.beta1 8.0.RC2 "
+    "8.0.RC3 8.0.0 8.1.RC1 8.10.RC1 9.0.0"
+)
 NEW: dict[str, Any] = {
     "schema": 1,
     "cann": "9.9.RC1",
@@ -55,12 +64,7 @@ def test_the_shipped_files_are_read_and_say_their_version() -> None:
 
 
 def test_the_safe_set_of_opset_11_is_listed_everywhere_and_on_the_ai_core() -> None:
-    safe = (
-        "Transpose Reshape Concat Slice Split Squeeze Unsqueeze Add Sub Mul Div Floor Clip Max "
-        "Min Abs Less Greater Where MatMul Gemm Conv ReduceSum ReduceMean Softmax Sigmoid Tanh Relu "
-        "HardSwish HardSigmoid Pad"
-    ).split()
-    for name in safe:
+    for name in SAFE.split():
         first = Tensor("bool" if name == "Where" else "float32", (4, 4))
         inputs = (first, *[Tensor("float32", (4, 4))] * 2)
         if name in {"Reshape", "Slice", "Split", "Squeeze", "Unsqueeze", "ReduceSum", "ReduceMean"}:
@@ -181,9 +185,7 @@ def test_no_content_raises_anything_but_a_reason(part: str, value: object) -> No
 
 
 def test_versions_are_ordered() -> None:
-    ordered = (
-        "3.1 5.0.4.6 5.1.RC1 6.0.RC1 6.0.1 7.0.RC1 7.0.0 8.0.RC2.alpha001 8.0.RC2.beta1 "
-        "8.0.RC2 8.0.RC3 8.0.0 8.1.RC1 8.10.RC1 9.0.0"
-    ).split()
-    assert sorted(ordered[::-1], key=version_key) == ordered
+    ordered = VERSIONS.split()
+    by_letters = sorted(ordered)
+    assert sorted(by_letters, key=version_key) == ordered
     assert version_key("8.1.rc1") == version_key("8.1.RC1")
