@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
 import pytest
 
+from ascend.cost import predict
 from onnx_passes.core.contract import UsageError
 from pipeline.cli.cost import at_batch
+from pipeline.cli.cost_show import _against
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +106,28 @@ def test_compares_the_forms_of_grid_sample(call: Callable[..., Answer], sampled:
     assert "no gather" in rows["tent"]
     for form in ("elements", "rows", "packed", "tent"):
         assert any(word in rows[form] for word in ("faster", "slower", "ranges overlap"))
+
+
+@pytest.mark.parametrize(
+    ("low_us", "high_us", "word"),
+    [
+        (10.0, 49.0, "faster"),
+        (10.0, 51.0, "ranges overlap"),
+        (99.0, 200.0, "ranges overlap"),
+        (101.0, 200.0, "slower"),
+    ],
+    ids=["below", "into it from below", "into it from above", "above"],
+)
+def test_ranks_a_form_only_where_the_ranges_are_apart(
+    low_us: float, high_us: float, word: str
+) -> None:
+    native = predict(
+        ir.from_onnx_text(
+            '<ir_version: 8, opset_import: ["": 16]> g (float[8] x) => (float[8] y){ y = Relu(x) }'
+        )
+    )
+    native = dataclasses.replace(native, low_us=50.0, us=70.0, high_us=100.0)
+    assert _against(dataclasses.replace(native, low_us=low_us, high_us=high_us), native) == word
 
 
 def test_a_form_that_cannot_be_made_says_why(call: Callable[..., Answer], tmp_path: Path) -> None:
