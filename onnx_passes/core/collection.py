@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 # Objects made since the last search, then searches of the younger generation per older one. A copy
 # of a graph has about twenty objects a node: what is dropped stays for a few copies at most.
-_THRESHOLDS = (200_000, 5, 2)
+_THRESHOLDS = (200_000, 5, 4)
 
 
 @contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
-    """Within the block, let the collector search less often."""
-    before = gc.get_threshold()
+    """Within the block, let the collector search less often, and not through what is there now."""
+    before, ours = gc.get_threshold(), gc.get_freeze_count() == 0
     gc.set_threshold(*_THRESHOLDS)
+    if ours:
+        gc.freeze()
     try:
         yield
     finally:
         gc.set_threshold(*before)
+        if ours:
+            gc.unfreeze()
