@@ -19,7 +19,9 @@ def demand_of(site: Site) -> Demand | str:
     if site.node.domain not in {"", "ai.onnx"}:
         return f"no formula for the domain {site.node.domain!r}"
     if operator in ELEMENTWISE:
-        tensors = [tensor for tensor in (*site.inputs, *site.outputs) if tensor is not None]
+        # A scalar (an exponent of int64, say) needs no vector conversion.
+        given = [each for each in site.inputs if each is not None and each.elements > 1]
+        tensors = (*given, *site.outputs)
         cycles = site.vector_cycles(site.y.elements, ELEMENTWISE[operator], *tensors)
         return Demand("element-wise", None, vector_cycles=cycles)
     formula = _reduce if operator in REDUCTIONS else _FORMULAS.get(operator)

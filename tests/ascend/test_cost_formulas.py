@@ -141,6 +141,12 @@ def test_counts_cycles_of_the_cube(text: str, cycles: int) -> None:
             id="a Cast from int64 goes at the rate of int64",
         ),
         pytest.param(
+            "g (float[100,100] a, int64 e) => (float[100,100] y) { y = Pow(a, e) }",
+            False,
+            60,
+            id="a scalar of int64 slows nothing",
+        ),
+        pytest.param(
             "g (bool[100,100] a) => (bool[100,100] y) { y = Not(a) }",
             False,
             10,
