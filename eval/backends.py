@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.ctc import CLASSES, STEPS, Reading, decode
 from eval.data import open_data
 from eval.errors import EvalError, NonFiniteError
 from eval.evaluation import BadPolicy, Evaluation, Throughput, check_policy, conclude
+from eval.heads import CLASSES, EXPECTED, STEPS, decode
 from eval.images import CHANNELS, HEIGHT, WIDTH
 from eval.manifest import Manifest, Record
 from eval.samples import prepare_all
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from eval.ctc import Reading
     from eval.data import Data
     from eval.evaluation import Progress
     from eval.images import Float32
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 DEFAULT_BATCH = 32  # a choice: it decides the speed and the memory, never a text
 _WARM_UP_RUNS = 2  # the first also shows the true output shape
 _INPUT = [CHANNELS, HEIGHT, WIDTH]
-_OUTPUT = [STEPS, CLASSES]
+_OUTPUTS = [[STEPS, classes] for classes in CLASSES]
 _LONGEST_REASON = 300  # characters: the runtime appends whole stacks of messages
 
 
 class OrtBackend:
-    """A model [*, 3, 32, 100] -> [*, 25, 37] on the CPU provider of ONNX Runtime.
+    """A model [*, 3, 32, 100] -> [*, 25, 37 or 38] on the CPU provider of ONNX Runtime.
 
     Attributes:
         batch_size: Images in a run: what the model fixes, or else what was asked for.
@@ -76,7 +77,7 @@ class OrtBackend:
             images: Inputs, each float32 [3, 32, 100].
 
         Yields:
-            float32 [n, 25, 37], n at most the batch size.
+            float32 [n, 25, 37 or 38], n at most the batch size.
 
         Raises:
             EvalError: If the model cannot be run.
@@ -98,9 +99,10 @@ class OrtBackend:
         except Exception as error:  # the runtime's errors share no base class
             msg = f"model {self._path} does not run at batch {len(batch)}: {_short(error)}"
             raise EvalError(msg) from error
-        if list(probabilities.shape) != [len(batch), *_OUTPUT]:
-            shape = list(probabilities.shape)
-            msg = f"model {self._path} gives {shape}; expected {[len(batch), *_OUTPUT]}"
+        shape = list(probabilities.shape)
+        if shape[:1] != [len(batch)] or shape[1:] not in _OUTPUTS:
+            expected = EXPECTED.replace("*", str(len(batch)))
+            msg = f"model {self._path} gives {shape}; expected {expected}"
             raise EvalError(msg)
         return np.asarray(probabilities)
 
@@ -174,12 +176,13 @@ def _load(path: Path) -> Any:  # noqa: ANN401  onnxruntime has no types
 def _fixed_batch(session: Any, path: Path) -> int | None:  # noqa: ANN401  see above
     """Return the batch that the model fixes, or None; refuse any other interface."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    expected = f"expected one float32 {['*', *_INPUT]} -> one float32 {['*', *_OUTPUT]}"
+    expected = f"expected one float32 {['*', *_INPUT]} -> one float32 {EXPECTED}"
     if len(inputs) != 1 or len(outputs) != 1:
         msg = f"model {path} has {len(inputs)} inputs and {len(outputs)} outputs; {expected}"
         raise EvalError(msg)
-    for value, dims in ((inputs[0], _INPUT), (outputs[0], _OUTPUT)):
-        if value.type != "tensor(float)" or not _fits(value.shape, dims):
+    for value, allowed in ((inputs[0], [_INPUT]), (outputs[0], _OUTPUTS)):
+        fits = any(_fits(value.shape, dims) for dims in allowed)
+        if value.type != "tensor(float)" or not fits:
             msg = f"model {path}: {value.name!r} is {value.type} {value.shape}; {expected}"
             raise EvalError(msg)
     batch = inputs[0].shape[0]

@@ -1,6 +1,7 @@
 """Score what an inference tool wrote: one ``img_<index>_0.bin`` for each good record.
 
-The file is float32 [1, 25, 37], little-endian, 3,700 bytes: the softmax over the characters.
+The file is float32, little-endian, the softmax over the characters: [1, 25, 37] and 3,700 bytes of
+a CTC head, [1, 25, 38] and 3,800 bytes of an attention head.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.ctc import CLASSES, STEPS, Reading, decode
 from eval.errors import EvalError, NonFiniteError
 from eval.evaluation import BadPolicy, Evaluation, check_policy, conclude
+from eval.heads import CLASSES, STEPS, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from eval.ctc import Reading
     from eval.evaluation import Progress
     from eval.images import Float32
     from eval.manifest import Manifest
 
-_BYTES = 4 * STEPS * CLASSES
+_CLASSES = {4 * STEPS * classes: classes for classes in CLASSES}  # by the bytes of a file
 
 
 def score(
@@ -52,19 +54,18 @@ def score(
 
 
 def _read(path: Path) -> Float32:
-    """Return float32 [1, 25, 37]."""
+    """Return float32 [1, 25, 37 or 38]."""
     try:
         content = path.read_bytes()
     except OSError as error:
         msg = f"cannot read result {path}: {error.strerror}; expected one for each good record"
         raise EvalError(msg) from error
-    if len(content) != _BYTES:
-        msg = (
-            f"result {path} has {len(content)} bytes; "
-            f"expected {_BYTES}, float32 [1, {STEPS}, {CLASSES}]"
-        )
+    classes = _CLASSES.get(len(content))
+    if classes is None:
+        forms = " or ".join(f"{size} (float32 [1, {STEPS}, {n}])" for size, n in _CLASSES.items())
+        msg = f"result {path} has {len(content)} bytes; expected {forms}"
         raise EvalError(msg)
-    probabilities = np.frombuffer(content, "<f4").reshape(1, STEPS, CLASSES)
+    probabilities = np.frombuffer(content, "<f4").reshape(1, STEPS, classes)
     if not np.isfinite(probabilities).all():
         msg = f"result {path} holds NaN or infinity; check the model's precision"
         raise NonFiniteError(msg)

@@ -89,7 +89,7 @@ def preprocess(data: Path, out_dir: Path, *, as_json: bool) -> None:
     "--results",
     required=True,
     type=_FOLDER_OR_FILE,
-    help="Folder of img_<n>_0.bin, float32 [1, 25, 37] each.",
+    help="Folder of img_<n>_0.bin, float32 [1, 25, 37] each, or [1, 25, 38] (attention).",
 )
 @click.option(
     "--manifest",

@@ -36,7 +36,7 @@ class Draw(Protocol):
 
 
 class WriteModel(Protocol):
-    def __call__(self, batch: str, *, tail: str = ...) -> Path: ...
+    def __call__(self, batch: str, *, tail: str = ..., classes: int = ...) -> Path: ...
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ PIXELS_TO_CLASSES = """
     steps = Slice(x, start, stop, axis, four)
     flat_shape = Constant <value_ints = [-1, 96, 25]> ()
     flat = Reshape(steps, flat_shape)
-    classes = Constant <value_ints = [37]> ()
+    classes = Constant <value_ints = [CLASSES]> ()
     one = Constant <value_ints = [1]> ()
     known = Slice(flat, start, classes, one)
     by_step = Transpose <perm = [0, 2, 1]> (known)
@@ -94,14 +94,17 @@ PIXELS_TO_CLASSES = """
 
 @pytest.fixture
 def write_model(tmp_path: Path) -> WriteModel:
-    """Write a model for a batch, a number or a name; ``tail`` makes y of ``read`` [*, 25, 37]."""
+    """Write a model for a batch, a number or a name; ``tail`` makes y of ``read``.
 
-    def write(batch: str, *, tail: str = "y = Identity(read)") -> Path:
+    ``read`` is [*, 25, classes]: 37 as a CTC head has, or 38 as an attention head.
+    """
+
+    def write(batch: str, *, tail: str = "y = Identity(read)", classes: int = 37) -> Path:
         text = f"""<ir_version: 8, opset_import: ["" : 17]>
-        reader (float[{batch}, 3, 32, 100] x) => (float[{batch}, 25, 37] y) {{
-            {PIXELS_TO_CLASSES} {tail}
+        reader (float[{batch}, 3, 32, 100] x) => (float[{batch}, 25, {classes}] y) {{
+            {PIXELS_TO_CLASSES.replace("CLASSES", str(classes))} {tail}
         }}"""
-        path = tmp_path / f"model_{batch}.onnx"
+        path = tmp_path / f"model_{batch}_{classes}.onnx"
         onnx.save(onnx.parser.parse_model(text), path)
         return path
 

@@ -148,7 +148,7 @@ def test_refuses_output_that_is_not_finite_and_names_the_record(
         ),
         pytest.param(
             "(float[N, 3, 32, 100] x) => (float[N, 3, 32, 100] y)",
-            r"'y' is tensor\(float\) \['N', 3, 32, 100\]; expected .* \['\*', 25, 37\]",
+            r"'y' is tensor\(float\) \['N', 3, 32, 100\]; expected .* \[\*, 25, 37 or 38\]",
             id="another output",
         ),
         pytest.param(
@@ -173,7 +173,7 @@ def test_refuses_another_interface(tmp_path: Path, signature: str, found: str) -
 
 def test_refuses_an_output_that_turns_out_otherwise(write_model: WriteModel) -> None:
     model = write_model("N", tail="y = Concat <axis = 0> (read, read)")
-    with pytest.raises(EvalError, match=r"gives \[4, 25, 37\]; expected \[2, 25, 37\]"):
+    with pytest.raises(EvalError, match=r"gives \[4, 25, 37\]; expected \[2, 25, 37 or 38\]"):
         OrtBackend(model, 2)
 
 
