@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from eval.dtrb_sets import benchmark_of, completeness
 from eval.errors import EvalError
 from eval.metric import RecMetric
 
@@ -92,6 +93,20 @@ class Evaluation:
         return self.overall.norm_edit_dis
 
     @property
+    def completeness(self) -> str:
+        """How the data compares with the published 12,067 records, in words; may be empty."""
+        return completeness({name: score.records for name, score in self.datasets.items()})
+
+    @property
+    def benchmarks(self) -> dict[str, Score]:
+        """The score of each published benchmark, its subsets taken together; see dtrb_sets."""
+        groups: dict[str, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            if name := benchmark_of(outcome.record.dataset):
+                groups.setdefault(name, []).append(outcome)
+        return {name: _score(group, self.bad_policy) for name, group in groups.items()}
+
+    @property
     def texts(self) -> tuple[str | None, ...]:
         """The text of each record by index; None where the record is bad."""
         return tuple(outcome.text for outcome in self.outcomes)
@@ -103,6 +118,8 @@ class Evaluation:
             **asdict(self.overall),
             "bad_policy": self.bad_policy,
             "datasets": {name: asdict(score) for name, score in self.datasets.items()},
+            "benchmarks": {name: asdict(score) for name, score in self.benchmarks.items()},
+            "completeness": self.completeness,
             "throughput": speed and {**asdict(speed), "images_per_s": speed.images_per_s},
             "texts": [
                 {**asdict(one.record), "text": one.text, "confidence": one.confidence}

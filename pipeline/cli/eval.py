@@ -171,9 +171,16 @@ def _show(evaluation: Evaluation, *, as_json: bool) -> None:
     table = Table("data set", "records", "bad", "counted", "correct", "acc", "norm_edit_dis")
     for name, figures in evaluation.datasets.items():
         table.add_row(escape(name), *_cells(figures))
+    benchmarks = evaluation.benchmarks
+    if 0 < len(benchmarks) < len(evaluation.datasets):  # several subsets of one benchmark
+        table.add_section()
+        for name, figures in benchmarks.items():
+            table.add_row(f"{escape(name)}, together", *_cells(figures))
     table.add_section()
     table.add_row("all", *_cells(evaluation.overall))
     out.print(table)
+    if evaluation.completeness:
+        out.print(evaluation.completeness, soft_wrap=True)
     out.print(f"acc {evaluation.acc!r}, norm_edit_dis {evaluation.norm_edit_dis!r}")
     if speed := evaluation.throughput:
         out.print(
