@@ -45,6 +45,11 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     """
     if value is None or value.is_graph_input():
         return None
+    node = value.producer()
+    if node is not None and (node.domain, node.op_type) == ("", "Constant"):
+        held = node.attributes.get("value")
+        if held is not None and not held.is_ref():
+            return held.as_tensor()  # get_const_tensor would rename it, and looking is no edit
     return ir.convenience.get_const_tensor(value)
 
 

@@ -27,6 +27,7 @@ Leaves alone:
     - strides or dilations other than 1: a slice would have to keep their phase.
     - a Slice of x along an axis of unknown extent: run infer-shapes first.
     - a slice of the kernel that meets nothing but padding.
+    - a Slice of x below opset 10, where its bounds are attributes.
 
 Numerics:
     Close. The same K products to a sum, in P parts. With u = eps / 2, eps being that of the dtype,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 _SPATIAL = 2  # the first spatial axis, after N and C
 _TO_THE_END = np.iinfo(np.int64).max
+_SLICE_BOUNDS_ARE_INPUT = 10
 
 
 class _Cut(NamedTuple):
@@ -85,6 +87,7 @@ class SplitLargeConv(Pass):
     name: ClassVar[str] = "split-large-conv"
     exactness: ClassVar[Exactness] = "close"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"Conv"})
 
     max_kernel: int = 255
 
@@ -102,7 +105,7 @@ class SplitLargeConv(Pass):
             if max(kernel, default=0) <= self.max_kernel:
                 continue
             cuts = [] if (refusal := _why_not(node)) else _cuts(node, kernel, self.max_kernel)
-            if refusal := refusal or _why_not_cuts(node, cuts):
+            if refusal := refusal or _why_not_cuts(node, cuts, opset):
                 result.skipped.append(Note(label(node), refusal))
                 continue
             weight, note = node.inputs[1], label(node)
@@ -164,12 +167,14 @@ def _pads(node: ir.Node, kernel: list[int]) -> list[tuple[int, int]]:
     return list(zip(pads[: len(kernel)], pads[len(kernel) :], strict=True))
 
 
-def _why_not_cuts(node: ir.Node, cuts: list[list[_Cut]]) -> str | None:
+def _why_not_cuts(node: ir.Node, cuts: list[list[_Cut]], opset: int) -> str | None:
     """Return why x cannot be cut to what a slice of the kernel meets, or None."""
     x = cast("ir.Value", node.inputs[0])
     for axis, row in enumerate(cuts, _SPATIAL):
         rows = max(sum(cut.crop()) for cut in row)
         extent = x.shape[axis] if x.shape is not None else None
+        if rows and opset < _SLICE_BOUNDS_ARE_INPUT:
+            return f"opset {opset} has no Slice with inputs, and a slice of its kernel needs one"
         if rows and not isinstance(extent, int):
             return f"the extent of axis {axis} of {x.name!r} is unknown; run infer-shapes first"
         if isinstance(extent, int) and rows and rows >= extent:

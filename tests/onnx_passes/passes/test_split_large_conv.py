@@ -288,3 +288,12 @@ def test_numerics_fail_when_a_slice_is_off_by_one(
     model = weighted(lab, SAME)
     with pytest.raises(AssertionError, match="times the bound"):
         assert_within_the_bound(lab, SplitLargeConv(max_kernel=3), model, picture(model))
+
+
+def test_refuses_to_cut_the_input_before_slice_had_inputs(lab: Lab) -> None:
+    model = lab.model("g (float[1, 1, 6] x, float[1, 1, 4] w) => (float[1, 1, 3] y) {"
+                      " y = Conv(x, w) }", opset=9)  # fmt: skip
+    lab.bind(model, {"w": np.ones((1, 1, 4), np.float32)})
+    result = lab.exact(SplitLargeConv(max_kernel=2), model)
+    assert lab.ops(model) == ["Conv"]
+    assert "opset 9" in result.skipped[0].text
