@@ -71,6 +71,7 @@ class DecomposeAffineGrid(Pass):
     name: ClassVar[str] = "decompose-affine-grid"
     exactness: ClassVar[Exactness] = "close"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"AffineGrid"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -90,6 +90,7 @@ class DecomposeReflectPad(Pass):
     name: ClassVar[str] = "decompose-reflect-pad"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"Pad"})
 
     max_slices: int = 8
 

@@ -66,6 +66,7 @@ class DropEmptySlice(Pass):
     name: ClassVar[str] = "drop-empty-slice"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"Concat"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

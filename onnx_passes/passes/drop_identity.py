@@ -50,6 +50,7 @@ class DropIdentity(Pass):
     name: ClassVar[str] = "drop-identity"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "clean-up"
+    needs: ClassVar[frozenset[str]] = frozenset({"Identity"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -62,6 +62,7 @@ class FoldShapes(Pass):
     name: ClassVar[str] = "fold-shapes"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "clean-up"
+    needs: ClassVar[frozenset[str]] = frozenset({"Shape", "Size"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -86,6 +86,7 @@ class FuseBatchNorm(Pass):
     name: ClassVar[str] = "fuse-batch-norm"
     exactness: ClassVar[Exactness] = "close"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"BatchNormalization"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

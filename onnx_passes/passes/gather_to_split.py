@@ -74,6 +74,7 @@ class GatherToSplit(Pass):
     name: ClassVar[str] = "gather-to-split"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"Gather"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

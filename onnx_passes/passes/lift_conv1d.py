@@ -81,6 +81,7 @@ class LiftConv1d(Pass):
     name: ClassVar[str] = "lift-conv1d"
     exactness: ClassVar[Exactness] = "close"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"Conv"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -71,6 +71,7 @@ class MergeCasts(Pass):
     name: ClassVar[str] = "merge-casts"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "clean-up"
+    needs: ClassVar[frozenset[str]] = frozenset({"Cast"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -54,6 +54,7 @@ class MergeConcats(Pass):
     name: ClassVar[str] = "merge-concats"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "clean-up"
+    needs: ClassVar[frozenset[str]] = frozenset({"Concat"})
     max_inputs: int = 256
 
     def run(self, model: ir.Model) -> PassResult:

@@ -79,6 +79,7 @@ class MergeMatmuls(Pass):
     name: ClassVar[str] = "merge-matmuls"
     exactness: ClassVar[Exactness] = "close"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"MatMul"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -93,6 +93,7 @@ class MergeReshapes(Pass):
     name: ClassVar[str] = "merge-reshapes"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "clean-up"
+    needs: ClassVar[frozenset[str]] = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -64,6 +64,7 @@ class MergeSlices(Pass):
     name: ClassVar[str] = "merge-slices"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "clean-up"
+    needs: ClassVar[frozenset[str]] = frozenset({"Slice"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -48,6 +48,7 @@ class MergeTransposes(Pass):
     name: ClassVar[str] = "merge-transposes"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "clean-up"
+    needs: ClassVar[frozenset[str]] = frozenset({"Transpose"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

@@ -66,6 +66,7 @@ class SplitAveragePool(Pass):
     name: ClassVar[str] = "split-average-pool"
     exactness: ClassVar[Exactness] = "close"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"AveragePool"})
 
     max_kernel: int = 255
 

@@ -102,6 +102,7 @@ class SplitQkvMatmul(Pass):
     name: ClassVar[str] = "split-qkv-matmul"
     exactness: ClassVar[Exactness] = "close"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"MatMul"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

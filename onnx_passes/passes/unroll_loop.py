@@ -70,6 +70,7 @@ class UnrollLoop(Pass):
     name: ClassVar[str] = "unroll-loop"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"Loop"})
 
     max_nodes: int = 1000
 
