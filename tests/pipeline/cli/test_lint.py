@@ -265,6 +265,23 @@ class TestBadInput:
         (tmp_path / "text.onnx").write_text("no model")
         refused("lint", tmp_path / "text.onnx")
 
+    def test_a_tensor_with_less_data_than_its_shape_asks_for(
+        self, refused: Callable[..., str], tmp_path: Path
+    ) -> None:
+        body = "y = Slice(x, v, v, v, v)"
+        path = write(tmp_path / "m.onnx", body, "float[2] x", "float[2] y")
+        model = onnx.load(path)
+        short = onnx.TensorProto(name="v", data_type=onnx.TensorProto.INT64, dims=[2])
+        short.raw_data = b"abc"
+        model.graph.initializer.append(short)
+        onnx.save(model, path)
+        assert "tensor 'v' has not the data that [2] asks for" in refused("lint", path)
+
+    def test_a_name_that_is_no_text(self, refused: Callable[..., str], tmp_path: Path) -> None:
+        path = write(tmp_path / "m.onnx", "name_of_y = Relu(x)", "float[2] x", "float[2] name_of_y")
+        path.write_bytes(path.read_bytes().replace(b"name_of_y", b"name\xffof_y"))
+        refused("lint", path)
+
     def test_a_model_that_cannot_be_inferred_is_linted_as_it_is(
         self, call: Callable[..., Answer], tmp_path: Path
     ) -> None:
