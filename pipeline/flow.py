@@ -188,16 +188,17 @@ class _Flow:
         return np.stack(arrays).reshape(len(arrays), 3, 32, 100)
 
     def _optimize(self, images: np.ndarray[Any, Any]) -> Outcome:
+        from onnx_passes.core.checked import mark_outcome, unmarked
         from onnx_passes.core.manager import Settings, run_passes
         from onnx_passes.core.model_io import load, save
 
-        outcome = run_passes(
-            load(self._original), self._settings.passes, Settings(feeds={"x": images})
-        )
+        original, settings = load(self._original), Settings(feeds={"x": images})
+        outcome = run_passes(unmarked(original), self._settings.passes, settings)
         if not outcome.ok:
             reason = next(step.reason for step in outcome.steps if step.reason)
             msg = f"pass {outcome.steps[-1].text!r} {outcome.verdict}: {reason}"
             raise CheckError(msg)
+        mark_outcome(outcome, original, compared=True)
         save(outcome.model, self._optimized)
         return outcome
 

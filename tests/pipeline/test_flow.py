@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from onnx_passes.core.checked import why_unverified
 from onnx_passes.core.contract import CheckError
 from onnx_passes.core.model_io import load
 from onnx_passes.core.passlist import parse
@@ -66,6 +67,7 @@ def test_replaces_grid_sample_and_changes_no_character(settings: FlowSettings) -
     assert (16, 16) in watcher.done
     assert "GridSample" in {node.op_type for node in load(result.original).graph}
     assert "GridSample" not in {node.op_type for node in load(result.optimized).graph}
+    assert not why_unverified(load(result.optimized)), "compile would refuse it"
     assert result.rectified.same_bits
     assert result.rectified_alone.same_bits
     assert result.rectified_moves > 0.1
