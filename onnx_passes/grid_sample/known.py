@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def complete_inputs(model: ir.Model, nodes: list[ir.Node]) -> None:
+Facts = dict[ir.Value, "tuple[ir.TypeProtocol | None, ir.Shape | None]"]
+
+
+def complete_inputs(model: ir.Model, nodes: list[ir.Node]) -> Facts:
     """Write the types and shapes that the inputs of ``nodes`` lack, where they are known.
 
     Nothing is inferred where nothing is missing.
+
+    Returns:
+        What was recorded of the values before, for :func:`forget`.
     """
     values = [value for node in nodes for value in node.inputs if value is not None]
     if all(value.dtype is not None and value.shape is not None for value in values):
-        return
+        return {}
     inferred = infer(model)
+    parameters = [value for function in model.functions.values() for value in function.inputs]
+    before: Facts = {value: (value.type, value.shape) for value in (*values, *parameters)}
     for value in values:
         if value in inferred:
             _complete(value, inferred[value].type, inferred[value].shape)
@@ -32,6 +40,13 @@ def complete_inputs(model: ir.Model, nodes: list[ir.Node]) -> None:
         for parameter, arguments in _calls(model).items():
             known = [inferred.get(argument, argument) for argument in arguments]
             _complete(parameter, _common_type(known), _common_shape(known))
+    return before
+
+
+def forget(before: Facts) -> None:
+    """Take back what :func:`complete_inputs` wrote: a refusal leaves no trace."""
+    for value, (kind, shape) in before.items():
+        value.type, value.shape = kind, shape
 
 
 def _complete(value: ir.Value, kind: ir.TypeProtocol | None, shape: ir.Shape | None) -> None:

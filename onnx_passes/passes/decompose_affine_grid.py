@@ -52,7 +52,7 @@ from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
 from onnx_passes.core.spelling import constant_integers, drop_unread_constant
 from onnx_passes.core.values import graphs
-from onnx_passes.grid_sample.known import complete_inputs
+from onnx_passes.grid_sample.known import complete_inputs, forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ class DecomposeAffineGrid(Pass):
         """See the module docstring."""
         result = PassResult()
         nodes = list(_affine_grids(model))
-        complete_inputs(model, [node for node, _ in nodes])
+        before = complete_inputs(model, [node for node, _ in nodes])
         names = Names(model) if nodes else None
         for node, opset in nodes:
             extents = _extents(node)
@@ -88,6 +88,8 @@ class DecomposeAffineGrid(Pass):
                 note = Note(label(node), f"a constant of {base.nbytes} bytes")
                 _replace(Emitter(node, names, opset), node, extents, base)
                 result.rewritten.append(note)
+        if not result.rewritten:
+            forget(before)
         return result
 
 

@@ -48,7 +48,7 @@ from onnx_passes.core.registry import register
 from onnx_passes.core.values import graphs
 from onnx_passes.grid_sample import forms, matmul
 from onnx_passes.grid_sample.choice import choose
-from onnx_passes.grid_sample.known import complete_inputs
+from onnx_passes.grid_sample.known import complete_inputs, forget
 from onnx_passes.grid_sample.problem import Problem, why_not
 from onnx_passes.grid_sample.producers import mark_producers
 from onnx_passes.grid_sample.site import Options, Site
@@ -113,7 +113,7 @@ class DecomposeGridSample(Pass):
         """See the module docstring."""
         result = PassResult()
         nodes = list(_grid_samples(model))
-        complete_inputs(model, [node for node, _ in nodes])
+        before = complete_inputs(model, [node for node, _ in nodes])
         names = Names(model) if nodes else None
         for node, opset in nodes:
             note = label(node)
@@ -124,6 +124,8 @@ class DecomposeGridSample(Pass):
                 result.rewritten.append(
                     Note(note, self._replace(node, Emitter(node, names, opset)))
                 )
+        if not result.rewritten:
+            forget(before)
         return result
 
     def _why_not(self, node: ir.Node, opset: int) -> str | None:

@@ -161,3 +161,15 @@ def test_leaves_alone_an_attribute_of_the_caller(lab: Lab) -> None:
     assert lab.reasons(result.skipped) == {
         "AffineGrid -> 'v'": "the caller of the function sets an attribute of it"
     }
+
+
+def test_a_refusal_leaves_no_trace(lab: Lab) -> None:
+    model = lab.model("""
+        g (float[1, 2, 3] x) => (float[1, 1, 2, 2] y) {
+            theta = Neg(x)
+            size = Constant <value = int64[4] {1, 1, 1, 2}> ()
+            y = AffineGrid <align_corners = 1> (theta, size)
+        }""", opset=20)  # fmt: skip
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    assert DecomposeAffineGrid().run(model).skipped
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
