@@ -75,6 +75,7 @@ class LstmState(Pass):
     name: ClassVar[str] = "lstm-state"
     exactness: ClassVar[Exactness] = "exact"
     purpose: ClassVar[str] = "target"
+    needs: ClassVar[frozenset[str]] = frozenset({"LSTM", "GRU", "RNN"})
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""

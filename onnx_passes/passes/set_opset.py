@@ -87,12 +87,17 @@ class SetOpset(Pass):
         if refusal := _why_not(sources):
             result.skipped.append(Note("model", refusal))
             return result
-        # A trial on a copy, whose tensors are shared: the model changes wholly or not at all.
-        if refused := convert(model.clone(), self.version).refused:
-            result.skipped.extend(refused)
+        # On a copy, whose tensors are shared: the model changes wholly or not at all.
+        copy = model.clone()
+        done = convert(copy, self.version)
+        if done.refused:
+            result.skipped.extend(done.refused)
             return result
-        done = convert(model, self.version).rewritten
-        counts = ", ".join(f"{kind} {count}" for kind, count in sorted(done.items()) if count)
+        model.graph = copy.graph
+        model.functions.clear()
+        model.functions.update(copy.functions)
+        changes = sorted(done.rewritten.items())
+        counts = ", ".join(f"{kind} {count}" for kind, count in changes if count)
         path = f"opset {', '.join(map(str, sorted(sources)))} -> {self.version}"
         result.rewritten.append(Note("model", f"{path}; rewritten: {counts or 'no node'}"))
         return result

@@ -121,12 +121,11 @@ def _why_not_output(value: ir.Value, proven: dict[str, str | None], symbol: str)
 
 def _first_dimensions(model: ir.Model) -> dict[str, str | None]:
     """Return the first dimension of each output, inferred from the shapes of the inputs alone."""
-    copy = model.clone()
-    for node in copy.graph.all_nodes():
-        for value in node.outputs:
-            value.shape = None
-    inferred = infer(copy)
-    return {value.name or "": _first(inferred.get(value, value)) for value in copy.graph.outputs}
+    inferred = infer(model, afresh=True)
+    return {
+        value.name or "": _first(inferred[value]) if value in inferred else None
+        for value in model.graph.outputs
+    }
 
 
 def _name(value: ir.Value, label: str, symbol: str, model: ir.Model) -> Note:
