@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ascend.ais_bench import AisBench
+    from ascend.ais_bench.runner import AisBench
     from pipeline.infer import DeviceTools
     from pipeline.ort_model import Array, OrtModel
 
@@ -77,7 +77,7 @@ def _compiled(model: Path, settings: Settings) -> list[tuple[int | None, Path]]:
 def _device_cases(
     chosen: Sequence[tuple[int | None, Path]], settings: Settings, tools: DeviceTools
 ) -> list[Case]:
-    from ascend.ais_bench import find_ais_bench
+    from ascend.ais_bench.runner import find_ais_bench
     from pipeline.hardware import device_text
     from pipeline.infer import find_environment
 
@@ -101,7 +101,7 @@ def _on_device(
     tool: AisBench, path: Path, batch: int | None, loop: int, settings: Settings
 ) -> Measure:
     """Return what measures a compiled model once."""
-    from ascend.ais_bench import Job, measure
+    from ascend.ais_bench.runner import Job, measure
 
     job = Job(path, settings.device, batch, settings.gears, settings.timeout_s)
 

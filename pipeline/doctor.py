@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from ascend import npu_smi
-from ascend.ais_bench import find_ais_bench
-from ascend.ais_bench_failure import failure
+from ascend.ais_bench.failure import failure
+from ascend.ais_bench.runner import find_ais_bench
 from ascend.errors import AscendError, MissingToolError
 from ascend.process import run_tool
 from ascend.toolkit import Toolkit, find_toolkit

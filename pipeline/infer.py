@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ascend.ais_bench import Inference, Job
-    from ascend.ais_bench_files import Inputs
+    from ascend.ais_bench.files import Inputs
+    from ascend.ais_bench.runner import Inference, Job
     from ascend.toolkit import Toolkit
     from pipeline.ort_model import Array, OrtModel
 
@@ -76,7 +76,7 @@ def infer_on_device(
         AscendError: Of the class whose exit code tells what went wrong.
         EvalError: If the manifest beside the inputs cannot be read.
     """
-    from ascend.ais_bench import find_ais_bench, infer
+    from ascend.ais_bench.runner import find_ais_bench, infer
     from ascend.fresh_folder import fresh_folder
     from pipeline.hardware import device_text
 
@@ -131,7 +131,7 @@ def _refuse_no_model(path: Path) -> None:
 
 def _inputs(folders: Sequence[Path]) -> Inputs:
     """Return the files; those that the manifest beside them tells, if there is one."""
-    from ascend.ais_bench_files import list_inputs
+    from ascend.ais_bench.files import list_inputs
     from eval.manifest import read_manifest
 
     manifest = folders[0] / _MANIFEST
@@ -149,8 +149,8 @@ def _run_groups(
     on_progress: Callable[[int, int], None] | None,
 ) -> Inference:
     """Run the files in groups of ``items`` and write a result for each, as ais_bench does."""
-    from ascend.ais_bench import Inference
-    from ascend.ais_bench_figures import Figures
+    from ascend.ais_bench.figures import Figures
+    from ascend.ais_bench.runner import Inference
 
     stems = inputs.stems
     times_ms: list[float] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ascend.atc import Compiled
+    from ascend.atc.compiler import Compiled
     from ascend.toolkit import Toolkit
     from pipeline.cli.compile_request import Plan
 
@@ -142,7 +142,7 @@ def _compile_all(
     import threading
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    from ascend.atc import compile_model
+    from ascend.atc.compiler import compile_model
     from pipeline.cli.compile_show import Watcher
     from pipeline.cli.console import progress
 

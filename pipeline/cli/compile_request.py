@@ -8,14 +8,14 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ascend.atc import Job
-from ascend.atc_command import KEEP_FILE
-from ascend.atc_files import checked_file
-from ascend.atc_flags import Flags
-from ascend.atc_keep import listed_nodes, marked_nodes
-from ascend.atc_known import parse_raw
-from ascend.atc_model import default_batch, input_format, input_shapes, refuse_out_nodes
-from ascend.atc_shapes import DYNAMIC, is_dynamic, parse_gears
+from ascend.atc.command import KEEP_FILE
+from ascend.atc.compiler import Job
+from ascend.atc.files import checked_file
+from ascend.atc.flags import Flags
+from ascend.atc.keep import listed_nodes, marked_nodes
+from ascend.atc.known import parse_raw
+from ascend.atc.model import default_batch, input_format, input_shapes, refuse_out_nodes
+from ascend.atc.shapes import DYNAMIC, is_dynamic, parse_gears
 from ascend.errors import AscendError, MissingToolError, UnverifiedError
 from ascend.soc import normalise
 from ascend.toolkit import find_toolkit
@@ -23,7 +23,7 @@ from ascend.toolkit import find_toolkit
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ascend.atc_shapes import Gears
+    from ascend.atc.shapes import Gears
     from ascend.toolkit import Toolkit
 
 

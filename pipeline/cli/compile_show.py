@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from ascend.atc_command import USUAL_SET_ENV, shell_script
-from ascend.atc_remedies import plain_remedy, remedy_for
+from ascend.atc.command import USUAL_SET_ENV, shell_script
+from ascend.atc.remedies import plain_remedy, remedy_for
 from ascend.toolkit import SET_ENV
 from pipeline.cli.console import emit_json, err, out
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ascend.atc import Compiled
-    from ascend.atc_remedies import Remedy
-    from ascend.atc_report import Entry
+    from ascend.atc.compiler import Compiled
+    from ascend.atc.remedies import Remedy
+    from ascend.atc.report import Entry
     from ascend.toolkit import Toolkit
     from pipeline.cli.compile_request import Plan
     from pipeline.cli.console import Meter

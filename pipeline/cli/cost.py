@@ -13,7 +13,7 @@ from pipeline.cli.options import Shapes, shape_option
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ascend.cost import Prediction
+    from ascend.cost.predict import Prediction
 
 DEFAULT_BATCHES = (1, 4, 8, 16, 32, 64)  # those of the published timings
 FORMS = ("native", "elements", "rows", "packed", "tent")
@@ -214,7 +214,7 @@ def _refuse_no_grid_sample(model: ir.Model) -> None:
 
 def _run(pinned: ir.Model, batch: int, form: str, target: tuple[str, str]) -> Run:
     """Predict one form at one batch."""
-    from ascend.cost import predict
+    from ascend.cost.predict import predict
     from onnx_passes.core.model_io import clone
     from onnx_passes.passes.decompose_grid_sample import DecomposeGridSample
     from onnx_passes.passes.infer_shapes import InferShapes

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from ascend.cost import LABEL, NOTE
-from ascend.cost_chip import ASCEND_310P3
-from ascend.cost_prices import load_prices
+from ascend.cost.chip import ASCEND_310P3
+from ascend.cost.predict import LABEL, NOTE
+from ascend.cost.prices import load_prices
 from pipeline.cli.console import out
 
 if TYPE_CHECKING:
-    from ascend.cost import Prediction
+    from ascend.cost.predict import Prediction
     from pipeline.cli.cost import Run
 
 # Nodes a person reads; the rest is in --json.

@@ -137,7 +137,7 @@ def infer(  # noqa: PLR0913  one parameter an option
     refuse_other_kind(model)
     with progress("infer") as meter:
         if model.suffix == ".om":
-            from ascend.ais_bench import Job
+            from ascend.ais_bench.runner import Job
             from pipeline.infer import DeviceTools, infer_on_device
 
             job = Job(model, device=device, batch=batch, gears=gears, timeout_s=timeout_s)

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from ascend.atc_shapes import Gears
-    from ascend.lint import Target
-    from ascend.lint_finding import Finding
+    from ascend.atc.shapes import Gears
+    from ascend.lint.finding import Finding
+    from ascend.lint.linter import Target
 
 Sizes = dict[str, tuple[int, ...]]
 _READ_BYTES = 1 << 20  # inference reads the data of small tensors only
@@ -82,9 +82,9 @@ def lint(  # noqa: PLR0913  one parameter an option
 
     Exit codes: 0 no errors; 1 errors: ATC would stop; 2 bad usage or input.
     """
-    from ascend.lint import Target
-    from ascend.lint import lint as find
-    from ascend.lint_names import file_findings
+    from ascend.lint.linter import Target
+    from ascend.lint.linter import lint as find
+    from ascend.lint.names import file_findings
     from ascend.soc import normalise
     from onnx_passes.core.model_io import load
 
@@ -111,7 +111,7 @@ def lint(  # noqa: PLR0913  one parameter an option
 
 
 def _gears(text: str | None, shapes: Shapes) -> Gears | None:
-    from ascend.atc_shapes import parse_gears
+    from ascend.atc.shapes import parse_gears
 
     if text is not None and shapes:
         msg = "give either --gears or --shape; pin-shape fixes what the gears leave dynamic"
@@ -155,7 +155,7 @@ def _is_whole(tensor: ir.TensorProtocol) -> bool:
 
 def _sizes(model: ir.Model, target: Target, shapes: Shapes) -> Sizes:
     """Return the sizes of inputs at which operators are looked up."""
-    from ascend.lint_inputs import shapes_at_largest
+    from ascend.lint.inputs import shapes_at_largest
 
     return shapes_at_largest(model, target.gears) if target.gears else dict(shapes)
 
@@ -187,7 +187,7 @@ def _pin_text(sizes: Mapping[str, tuple[int, ...]]) -> str:
 
 def _pass_list(findings: list[Finding], model: ir.Model, shapes: Shapes) -> str:
     """Return the pass list that helps; sizes that were given are part of it if they fix any."""
-    from ascend.lint_fix import fix_passes
+    from ascend.lint.fix import fix_passes
 
     dynamic = {v.name for v in model.graph.inputs if v.shape is None or not v.shape.is_static()}
     pinned = {name: dims for name, dims in shapes if name in dynamic}
@@ -197,14 +197,14 @@ def _pass_list(findings: list[Finding], model: ir.Model, shapes: Shapes) -> str:
 def _write_sarif(path: Path, findings: list[Finding], model: Path) -> None:
     from importlib.metadata import version
 
-    from ascend.lint_sarif import to_sarif
+    from ascend.lint.sarif import to_sarif
 
     document = to_sarif(findings, model, version("ascend-onnx-passes"))
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _emit(findings: list[Finding], fix: str, model: ir.Model, target: Target, path: str) -> None:
-    from ascend.lint_finding import LEVELS
+    from ascend.lint.finding import LEVELS
     from pipeline.cli.console import emit_json
 
     levels = [each.level for each in findings]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from ascend.lint_finding import LEVELS, grouped
+from ascend.lint.finding import LEVELS, grouped
 from pipeline.cli.console import out
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ascend.lint import Target
-    from ascend.lint_finding import Finding, Group
+    from ascend.lint.finding import Finding, Group
+    from ascend.lint.linter import Target
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _MAX_ROWS = 40  # a person reads these; the rest is in --json

@@ -148,7 +148,10 @@ def test_preprocess_says_which_records_are_bad_and_why(
             ["run", "nowhere.onnx", "--data", "{data}"], 2, "is not a file", id="no model"
         ),
         pytest.param(
-            ["run", "nowhere.onnx", "--data", "nowhere"], 2, "does not exist; give a folder", id="no data"
+            ["run", "nowhere.onnx", "--data", "nowhere"],
+            2,
+            "does not exist; give a folder",
+            id="no data",
         ),
         pytest.param(
             ["preprocess", "--data", "{data}", "--out", "{data}"],

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from ascend.cost import predict
+from ascend.cost.predict import predict
 from onnx_passes.core.contract import UsageError
 from pipeline.cli.cost import at_batch
 from pipeline.cli.cost_show import _against

@@ -11,8 +11,8 @@ import onnx
 import onnx.parser
 import pytest
 
-from ascend.lint_finding import CODES
-from ascend.lint_fix import ORDER
+from ascend.lint.finding import CODES
+from ascend.lint.fix import ORDER
 from ascend.presets import PRESETS
 from onnx_passes.core.manager import Settings, run_passes
 from onnx_passes.core.model_io import load, save
@@ -102,7 +102,7 @@ class TestPasses:
     def test_every_pass_that_is_named_exists(self) -> None:
         known = {cls.name for cls in passes()}
         assert set(ORDER) <= known
-        sources = [path.read_text() for path in (ROOT / "ascend").glob("lint*.py")]
+        sources = [path.read_text() for path in (ROOT / "ascend" / "lint").glob("*.py")]
         named = set(re.findall(r'"([a-z]+(?:-[a-z0-9]+)+)(?:\{[^"]*)?"', "".join(sources)))
         assert {"pin-shape", "decompose-grid-sample", "unroll-loop"} <= named
         assert named - {"sub-graph"} <= known

@@ -1,0 +1,1 @@
+"""ais_bench: run a compiled model on files, and measure it."""

@@ -1,0 +1,1 @@
+"""ATC: its flags, its run, its reports and what to do about them."""

@@ -1,0 +1,1 @@
+"""A prediction of the time that a model takes on a 310P3."""

@@ -1,0 +1,1 @@
+"""What ATC will say of a model, before ATC is asked."""

@@ -1,0 +1,1 @@
+"""Which operators a version of CANN takes, and which engine runs them."""
