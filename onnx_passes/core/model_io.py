@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from onnx_passes.core.contract import ModelError, UsageError
+from onnx_passes.core.wellformed import refuse_malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,8 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     """Read a model; tensors in external files stay there until they are used.
 
     Raises:
-        ModelError: If the file is missing, is no ONNX model, or its external data is missing,
-            too short or outside the model's folder.
+        ModelError: If the file is missing, is no ONNX model, its external data is missing, too
+            short or outside the model's folder, or a tensor or a name in it is malformed.
     """
     import onnx_ir as ir
 
@@ -52,6 +53,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         msg = f"model {path} declares no opset, so it is no ONNX model or a broken one"
         raise ModelError(msg)
     _check_external(model, path)
+    refuse_malformed(model, path)
     return model
 
 
@@ -70,6 +72,7 @@ def to_model(model: ModelLike) -> ir.Model:
     if isinstance(model, onnx.ModelProto):
         converted = ir.from_proto(model)
         _check_external(converted, Path("onnx.ModelProto"))
+        refuse_malformed(converted, "onnx.ModelProto")
         return converted
     if isinstance(model, (str, os.PathLike)):
         return load(model)

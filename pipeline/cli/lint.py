@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from ascend.lint.linter import Target
 
 Sizes = dict[str, tuple[int, ...]]
-_READ_BYTES = 1 << 20  # inference reads the data of small tensors only
 
 
 @click.command()
@@ -92,7 +91,6 @@ def lint(  # noqa: PLR0913  one parameter an option
         refuse_bad_target(Path(sarif))
     target = Target(cann, normalise(soc), precision_mode != "force_fp16", _gears(gears, shapes))
     loaded = load(model)
-    _refuse_broken(loaded, model)
     shaped = _with_shapes(loaded, _sizes(loaded, target, shapes))
     declared = loaded if target.gears else None
     findings = [*file_findings(Path(model).name), *find(shaped, target, declared=declared)]
@@ -117,40 +115,6 @@ def _gears(text: str | None, shapes: Shapes) -> Gears | None:
         msg = "give either --gears or --shape; pin-shape fixes what the gears leave dynamic"
         raise click.UsageError(msg)
     return None if text is None else parse_gears(text)
-
-
-def _refuse_broken(model: ir.Model, path: str) -> None:
-    """Refuse names that are no text, and tensors without the data their shape asks for.
-
-    onnx's inference reads past the end of such a tensor.
-    """
-    import onnx_ir as ir
-
-    from onnx_passes.core.contract import ModelError
-
-    values = [
-        value.const_value for graph in model.graphs() for value in graph.initializers.values()
-    ]
-    for node in model.graph.all_nodes():
-        names = (node.name, node.op_type, node.domain, *(value.name for value in node.outputs))
-        if not all(isinstance(name, (str, type(None))) for name in names):
-            msg = f"model {path}: a name is not UTF-8: {names}; export it again"
-            raise ModelError(msg)
-        tensors = (a.value for a in node.attributes.values() if a.type == ir.AttributeType.TENSOR)
-        values.extend(tensors)
-    for tensor in values:
-        if tensor is not None and tensor.nbytes <= _READ_BYTES and not _is_whole(tensor):
-            what = f"tensor {tensor.name!r} has not the data that {tensor.shape} asks for"
-            msg = f"model {path}: {what}; export it again"
-            raise ModelError(msg)
-
-
-def _is_whole(tensor: ir.TensorProtocol) -> bool:
-    try:
-        tensor.numpy()
-    except Exception:  # whatever the data of a file may bring about
-        return False
-    return True
 
 
 def _sizes(model: ir.Model, target: Target, shapes: Shapes) -> Sizes:
