@@ -15,6 +15,8 @@ from onnx_passes.core.values import constant
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnx_passes.core.names import Names
+
 _MOVES = {
     *("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split"),
     *("Squeeze", "Tile", "Transpose", "Unsqueeze"),
@@ -26,10 +28,15 @@ _PRODUCTS = {"Div", "Gemm", "MatMul", "Mul"}
 _FIRST_INPUT_ONLY = _MOVES - {"Concat"}
 
 
-def mark_producers(grid: ir.Value) -> None:
-    """Mark the nodes that ``grid`` is a linear function of: they must stay float32."""
+def mark_producers(grid: ir.Value, names: Names) -> None:
+    """Mark the nodes that ``grid`` is a linear function of: they must stay float32.
+
+    A node without a name gets one, since tools for the device go by names.
+    """
     for node in linear_producers(grid):
         node.metadata_props[PRECISION_KEY] = "float32"
+        if not node.name:
+            node.name = names.fresh(f"{node.outputs[0].name}/{node.op_type}")
 
 
 def linear_producers(grid: ir.Value) -> list[ir.Node]:

@@ -120,7 +120,7 @@ class DecomposeGridSample(Pass):
             if refusal := self._why_not(node, opset):
                 result.skipped.append(Note(note, refusal))
             elif names is not None and node.inputs[1] is not None:
-                mark_producers(node.inputs[1])
+                mark_producers(node.inputs[1], names)
                 result.rewritten.append(
                     Note(note, self._replace(node, Emitter(node, names, opset)))
                 )

@@ -87,7 +87,7 @@ def test_float16_spares_the_grid_of_starnet(
     assert errors[0] < 0.1 < errors[1]
 
 
-def test_only_marks_change(lab: Lab) -> None:
+def test_producers_are_marked_and_named(lab: Lab) -> None:
     text = (
         "g (float[1, 1, 5, 5] x, float[1, 12, 2] c) => (float[1, 1, 3, 4] y) "
         "<float[2, 2] w = {0.1, 0.2, 0.3, 0.4}, int64[4] s = {1, 3, 4, 2}> "
@@ -97,3 +97,7 @@ def test_only_marks_change(lab: Lab) -> None:
     marks = {label(n): n.metadata_props.get(PRECISION_KEY) for n in result.graph}
     assert marks["MatMul -> 'a'"] == "float32"
     assert marks["Reshape -> 'grid'"] == "float32"
+    marked = [n.name for n in result.graph if PRECISION_KEY in n.metadata_props]
+    assert {"a/MatMul", "grid/Reshape"} <= set(marked)
+    assert all(marked)
+    assert len(set(marked)) == len(marked)
