@@ -56,7 +56,7 @@ class Fingerprinter:
                     (node.domain, node.op_type, node.overload, node.name, node.doc_string),
                     [None if value is None else value.name for value in node.inputs],
                     [_value(value) for value in node.outputs],
-                    sorted(node.metadata_props.items()),
+                    node.metadata_props and sorted(node.metadata_props.items()),
                 )
             )
             if node.attributes:
@@ -132,5 +132,5 @@ def _content(tensor: Any) -> str:  # noqa: ANN401  any of onnx-ir's tensor class
 def _value(value: ir.Value) -> tuple[object, ...]:
     shape = value.shape
     dims = None if shape is None else [dim if isinstance(dim, int) else str(dim) for dim in shape]
-    metadata = sorted(value.metadata_props.items())
+    metadata = value.metadata_props and sorted(value.metadata_props.items())
     return value.name, str(value.type), dims, value.doc_string, metadata

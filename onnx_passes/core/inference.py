@@ -31,8 +31,31 @@ def infer(model: ir.Model, *, afresh: bool = False) -> dict[ir.Value, ir.Value]:
     except onnx.shape_inference.InferenceError:
         return {}
     found: dict[ir.Value, ir.Value] = {}
-    _collect(model.graph, proto.graph, found)
+    _collect(model.graph, proto.graph, found, _Reader())
     return found
+
+
+class _Reader:
+    """Reads type and shape of values; most values of a model share a few."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[ir.DataType, ir.Shape | None]] = {}
+
+    def value(self, info: onnx.ValueInfoProto | None, name: str | None) -> ir.Value:
+        """Return a value with all that ``info`` says."""
+        import onnx_ir as ir
+
+        if info is None:
+            return ir.Value(name=name)
+        key = info.type.SerializeToString()
+        if key not in self._known:
+            value = ir.serde.deserialize_value_info_proto(info, None)
+            if type(value.type) is not ir.TensorType or value.type.denotation:
+                return value
+            self._known[key] = value.type.dtype, value.shape
+        dtype, shape = self._known[key]
+        copy = None if shape is None else shape.copy()
+        return ir.Value(name=name, type=ir.TensorType(dtype), shape=copy)
 
 
 def _forget_shapes(graph: onnx.GraphProto) -> None:
@@ -46,28 +69,27 @@ def _forget_shapes(graph: onnx.GraphProto) -> None:
                 _forget_shapes(inner)
 
 
-def _collect(graph: ir.Graph, proto: onnx.GraphProto, found: dict[ir.Value, ir.Value]) -> None:
+def _collect(
+    graph: ir.Graph, proto: onnx.GraphProto, found: dict[ir.Value, ir.Value], reader: _Reader
+) -> None:
     """Read what is known of the results of the nodes of ``graph`` from its proto."""
     import onnx_ir as ir
 
     infos = {info.name: info for info in (*proto.value_info, *proto.output)}
     for node, twin in zip(graph, proto.node, strict=True):
         for value in node.outputs:
-            info = infos.get(value.name or "")
-            found[value] = (
-                ir.Value(name=value.name)
-                if info is None
-                else ir.serde.deserialize_value_info_proto(info, None)
-            )
+            found[value] = reader.value(infos.get(value.name or ""), value.name)
+        if not node.attributes:
+            continue
         attributes = {item.name: item for item in twin.attribute}
         for name, attribute in node.attributes.items():
             if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-                _collect(attribute.as_graph(), attributes[name].g, found)
+                _collect(attribute.as_graph(), attributes[name].g, found, reader)
             elif attribute.type == ir.AttributeType.GRAPHS and not attribute.is_ref():
                 for inner, other in zip(
                     attribute.as_graphs(), attributes[name].graphs, strict=True
                 ):
-                    _collect(inner, other, found)
+                    _collect(inner, other, found, reader)
 
 
 def is_invented(dim: int | ir.SymbolicDim) -> bool:

@@ -64,6 +64,8 @@ class InferShapes(Pass):
 
 def _learn(value: ir.Value, inferred: ir.Value) -> bool:
     """Add what ``inferred`` knows and ``value`` does not; return whether there was anything."""
+    if value.type is not None and value.shape is not None and value.shape.is_static():
+        return False
     before = value.type, value.shape
     if value.type is None:
         value.type = inferred.type

@@ -55,6 +55,13 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 _DOMAINS = ("", "ai.onnx.ml")
+# Their text tells them apart; floats are left out, since NaN has one text and many bit patterns.
+_PLAIN = frozenset(
+    {
+        *(ir.AttributeType.INT, ir.AttributeType.INTS),
+        *(ir.AttributeType.STRING, ir.AttributeType.STRINGS),
+    }
+)
 
 
 @register
@@ -104,6 +111,8 @@ def _key(node: ir.Node) -> Hashable:
 def _attribute_key(attribute: ir.Attr) -> str:
     if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
         return f"{attribute.name} {_tensor_key(attribute.as_tensor())}"
+    if attribute.type in _PLAIN and not attribute.is_ref():
+        return f"{attribute.name} {attribute.type} {attribute.value!r}"
     return str(ir.to_proto(attribute).SerializeToString(deterministic=True).hex())
 
 
