@@ -64,7 +64,9 @@ def test_rewrites_in_place_and_says_how_many_nodes_went(lab: Lab) -> None:
     model = example(lab)
     result = lab.apply(Onnxsim(), model)
     assert "Identity" not in lab.ops(model)
-    assert lab.reasons(result.rewritten) == {"model": f"8 nodes before, {len(model.graph)} after"}
+    assert lab.reasons(result.rewritten) == {
+        "model": f"{Onnxsim.version()}: 8 nodes before, {len(model.graph)} after"
+    }
 
 
 def test_rewrites_nothing_where_nothing_can_be_simplified(lab: Lab) -> None:
@@ -205,3 +207,14 @@ def test_reads_weights_that_lie_in_a_file_beside_the_model(lab: Lab, tmp_path: P
     Onnxsim().run(loaded)
     (tmp_path / "m.data").unlink()
     np.testing.assert_allclose(lab.outputs(loaded, {"x": x})["y"], before, rtol=1e-5, atol=1e-5)
+
+
+def test_refuses_where_onnxsim_folds_an_input_with_a_default_away() -> None:
+    model = ir.from_onnx_text("""
+        <ir_version: 8, opset_import: ["": 16]>
+        g (float[1] v) => (float[1] y) <float[1] v = {2}> { y = Neg(v) }
+    """)
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    result = Onnxsim().run(model)
+    assert "default value: v" in result.skipped[0].text
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
