@@ -58,7 +58,7 @@ def test_arrows_point_down(path: Path) -> None:
 
 
 def test_the_arrow_test_sees_an_import_inside_a_function() -> None:
-    tree = ast.parse("def f():\n    from ascend.atc import compile\n    import eval.ctc\n")
+    tree = ast.parse("def f():\n    from ascend.atc.compiler import compile\n    import eval.ctc\n")
     assert imports_of(tree) == {"ascend", "eval"}
 
 
