@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 _DOMAINS = ("", "ai.onnx.ml")
+_FIRST = 64  # elements
 # Their text tells them apart; floats are left out, since NaN has one text and many bit patterns.
 _PLAIN = frozenset(
     {
@@ -138,7 +139,7 @@ def _merge(node: ir.Node, kept: ir.Node) -> None:
 
 
 def _merge_initializers(graph: ir.Graph, result: PassResult) -> None:
-    """Merge equal initializers; only those alike in dtype and shape are read and hashed."""
+    """Merge equal initializers; only those that begin alike are read and hashed."""
     values = [value for value in graph.initializers.values() if _is_private(value)]
     kinds = Counter(_kind(value) for value in values)
     first: dict[str, ir.Value] = {}
@@ -158,5 +159,9 @@ def _is_private(value: ir.Value) -> bool:
 
 
 def _kind(value: ir.Value) -> str:
+    """Return dtype, shape and the first bits; weights that differ there are read no further."""
     tensor = value.const_value
-    return "" if tensor is None else f"{tensor.dtype} {tensor.shape}"
+    if tensor is None or tensor.dtype == ir.DataType.STRING:
+        return ""
+    first = tensor.numpy().reshape(-1)[:_FIRST].tobytes().hex()
+    return f"{tensor.dtype} {tensor.shape} {first}"
