@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_passes.core.passlist import parse, pass_text
+from onnx_passes.core.passlist import parse
+from onnx_passes.core.registry import passes
 
 # Every maker registers itself with the vocabularies.
 from tests.onnx_passes import graphs_integers, graphs_makers, graphs_nets, graphs_opsets
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from onnx_passes.core.contract import Pass
 
 MODULES = (graphs_makers, graphs_integers, graphs_nets, graphs_opsets)
+# The passes of the catalogue; of the bridges the one that presets use.
+NAMES = [
+    cls.name
+    for cls in passes()
+    if cls.__module__.startswith("onnx_passes.passes.") or cls.name == "onnxsim"
+]
 OPTIONS: dict[str, tuple[str, ...]] = {
     "fold-constants": ("", "{max_bytes=64}"),
     "merge-concats": ("", "{max_inputs=3}"),
@@ -62,7 +69,3 @@ def _sizes(model: onnx.ModelProto) -> str:
             if all(sizes):
                 entries.append(f"{value.name}={','.join(map(str, sizes))}")
     return ";".join(entries)
-
-
-def text_of(item: Pass) -> str:
-    return pass_text(item)

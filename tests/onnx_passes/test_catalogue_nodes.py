@@ -15,9 +15,9 @@ import pytest
 
 from ascend.presets import PRESETS, Preset
 from onnx_passes.core.passlist import Item, parse
-from onnx_passes.core.registry import passes
 from tests.onnx_passes.graphs_judge import Reference, judge, judge_list, serialised
 from tests.onnx_passes.graphs_onnx import LIGHT, feeds_of, frozen, model_of, node_cases
+from tests.onnx_passes.graphs_plans import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 # One case in so many, each with one pass in so many: a search runs all passes on all cases.
 STRIDE, SHARE = (1, 1) if os.environ.get("HYPOTHESIS_SEARCH") else (12, 5)
 OPTIONS = {"split-large-conv": "{max_kernel=2}", "split-average-pool": "{max_kernel=3}"}
-NAMES = [cls.name for cls in passes() if cls.__module__.startswith("onnx_passes.")]
 # What the networks are too large for within a unit test: weights are computed or searched.
 HEAVY = {"onnxsim", "fold-constants", "merge-duplicates"}
 
@@ -55,7 +54,10 @@ def test_the_node_tests_keep_their_numbers(number: int) -> None:
     items = [parse(name + OPTIONS.get(name, ""))[0] for name in NAMES if name != "onnxsim"]
     compared = 0
     for count, (name, reference) in enumerate(references(node_cases()[number::STRIDE])):
-        for item in (*items[count % SHARE :: SHARE], *parse(f"set-opset{{version={11 + count % 10}}}")):
+        for item in (
+            *items[count % SHARE :: SHARE],
+            *parse(f"set-opset{{version={11 + count % 10}}}"),
+        ):
             compared += _is_right(item, name, reference)
     assert compared > 0
 

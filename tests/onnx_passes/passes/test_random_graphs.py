@@ -13,22 +13,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onnx_passes.core.registry import passes
 from onnx_passes.passes.fuse_batch_norm import FuseBatchNorm
 from tests.onnx_passes.graphs_case import Case, cases
 from tests.onnx_passes.graphs_judge import Reference, Tally, judge
 from tests.onnx_passes.graphs_makers import MAKERS, vocabulary
-from tests.onnx_passes.graphs_plans import opsets, plan
+from tests.onnx_passes.graphs_plans import NAMES, opsets, plan
 
 if TYPE_CHECKING:
     from tests.onnx_passes.conftest import Lab
 
 EXAMPLES = 3000 if os.environ.get("HYPOTHESIS_SEARCH") else 40
-NAMES = [cls.name for cls in passes() if cls.__module__.startswith("onnx_passes.")]
 # They have no reason to leave anything alone that these graphs could hold.
 NEVER_REFUSE = {"drop-unused", "infer-shapes", "merge-transposes"}
 # Where a pass fires or refuses in one graph of many.
-MORE = {"merge-duplicates": 150, "splice-grid-sample": 150, "merge-casts": 150, "tie-batch": 200}
+MORE = {"merge-duplicates": 250, "splice-grid-sample": 150, "merge-casts": 150, "tie-batch": 200}
 
 
 def test_every_pass_has_a_vocabulary() -> None:
