@@ -97,8 +97,11 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
 def mcnemar(gained: int, lost: int) -> float:
     """Return the two-sided exact p-value."""
     n = gained + lost
-    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / (1 << n))  # integers of any size: no rounding before the division
+    ways = tail = 1  # to choose k of n, and the sum; integers, so nothing rounds before the division
+    for k in range(min(gained, lost)):
+        ways = ways * (n - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def interval(gained: int, lost: int, records: int) -> tuple[float, float]:
