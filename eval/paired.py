@@ -97,7 +97,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
 def mcnemar(gained: int, lost: int) -> float:
     """Return the two-sided exact p-value."""
     n = gained + lost
-    ways = tail = 1  # to choose k of n, and the sum; integers, so nothing rounds before the division
+    ways = tail = 1  # to choose k of n, and their sum: integers, so nothing is rounded
     for k in range(min(gained, lost)):
         ways = ways * (n - k) // (k + 1)
         tail += ways
