@@ -73,7 +73,8 @@ class Onnxsim(Bridge):
             skip_fuse_bn=not self.fuse_bn,
             mutable_initializer=any(value.name in defaults for value in proto.graph.input),
         )[0]
-        return ir.from_proto(simplified)
+        after: ir.Model = ir.from_proto(simplified)
+        return after
 
 
 def _optimizers() -> list[str]:

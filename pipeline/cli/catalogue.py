@@ -53,6 +53,7 @@ def list_passes(plugins: tuple[str, ...], *, presets: bool, as_json: bool) -> No
     if as_json:
         emit_json([_entry(cls) for cls in found])
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -62,7 +63,9 @@ def list_passes(plugins: tuple[str, ...], *, presets: bool, as_json: bool) -> No
     for cls in found:
         heading = cls.purpose if cls.purpose != purpose else ""
         purpose = cls.purpose
-        table.add_row(heading, cls.name, cls.exactness, summary(cls))
+        hint = missing(cls)
+        text = f"{summary(cls)} ({hint})" if hint else summary(cls)
+        table.add_row(heading, cls.name, cls.exactness, escape(text))
     out.print(table)
     out.print("\nonnx-passes explain PASS prints a pass's page.", style="dim")
 
@@ -88,6 +91,8 @@ def explain(name: str, plugins: tuple[str, ...], *, as_json: bool) -> None:
         emit_json({**_entry(cls), "page": page})
         return
     out.print(page, markup=False, soft_wrap=True)
+    if hint := missing(cls):
+        out.print(f"\nThe tool is {hint}", markup=False)
     out.print(f"\nExactness: {cls.exactness}", markup=False)
     options = options_of(cls)
     out.print("Options:" if options else "Options: none", markup=False)
@@ -98,6 +103,12 @@ def explain(name: str, plugins: tuple[str, ...], *, as_json: bool) -> None:
 def summary(cls: type[Pass]) -> str:
     """Return the first sentence of a pass class's docstring."""
     return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+
+
+def missing(cls: type[Pass]) -> str:
+    """Return ``not installed: pip install ...`` for a bridge whose tool is absent."""
+    hint = getattr(cls, "missing", None)
+    return str(hint()) if hint else ""
 
 
 def page_of(cls: type[Pass]) -> str:
@@ -128,6 +139,7 @@ def _entry(cls: type[Pass]) -> dict[str, object]:
         "purpose": cls.purpose,
         "exactness": cls.exactness,
         "summary": summary(cls),
+        "missing": missing(cls) or None,
         "options": {
             name: {"type": kind, "default": default}
             for name, (kind, default) in options_of(cls).items()

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_passes.bridges.onnxslim import Onnxslim
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
     from tests.pipeline.cli.conftest import Answer
 
@@ -32,6 +36,7 @@ def test_json_holds_names_options_and_summaries(call: Callable[..., Answer], plu
         "purpose": "other",
         "exactness": "close",
         "summary": "Scale a weight.",
+        "missing": None,
         "options": {"factor": {"type": "float", "default": "1.01"}},
     }
     assert entries["drop-identity"]["summary"]
@@ -45,3 +50,30 @@ def test_a_bad_plugin_is_refused(refused: Callable[..., str], tmp_path: Path) ->
     )
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
     assert "SystemExit" in refused("list", "--plugin", tmp_path / "leaves.py")
+
+
+def test_a_bridge_without_its_tool_is_listed_and_says_how_to_get_it(
+    call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Onnxslim, "module", "no_such_module_here")
+    hint = "not installed: pip install onnxslim"
+    (row,) = [row for row in call("list").out.splitlines() if " onnxslim " in row]
+    assert hint in row
+    entries = {entry["name"]: entry["missing"] for entry in call("list", "--json").document}
+    assert entries["onnxslim"] == hint
+    assert entries["onnxsim"] is None
+    assert hint in call("explain", "onnxslim").out
+
+
+def test_a_run_without_the_tool_ends_with_code_4_and_one_line(
+    call: Callable[..., Answer], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Onnxslim, "module", "no_such_module_here")
+    output = model.with_name("out.onnx")
+    answer = call("run", model, "-o", output, "--passes", "drop-identity,onnxslim")
+    assert (answer.code, answer.out) == (4, "")
+    assert answer.err == (
+        "onnx-passes: pass 'onnxslim' needs onnxslim, "
+        "which is not installed: pip install onnxslim\n"
+    )
+    assert not output.exists()
