@@ -59,6 +59,9 @@ def softmax_of_rows(site: Site) -> None:
     soft = emit.op(site.node.op_type, rows, axis=1)
     shape = x.shape
     if shape is not None and shape.is_static():
+        if 0 in shape.numpy():
+            msg = "its input is empty, and a 0 in the target of a Reshape copies an extent"
+            raise Refusal(msg)
         sizes: Operand = np.array(shape.numpy(), np.int64)
     else:
         sizes = emit.op("Shape", x, dtype=ir.DataType.INT64, dims=[site.rank()])

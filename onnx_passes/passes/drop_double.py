@@ -15,8 +15,8 @@ Fires when:
     any node, weight or Constant is float64. Everything inside becomes float32 at once: weights,
     Constants, values of sub-graphs and functions, and the types that Cast, ConstantOfShape,
     EyeLike and the random operators name. Inputs and outputs of the model keep their type behind
-    a Cast. A Cast from float32 to float64 is left as a Cast from float32 to float32, which
-    drop-noop removes.
+    a Cast. A Cast from float32 to float64 becomes an Identity, which drop-identity removes:
+    onnxruntime drops a Cast to the same type itself and forgets readers in a sub-graph.
 
 Leaves alone:
     the whole model:
@@ -151,10 +151,10 @@ def _why_not(node: ir.Node, model: ir.Model, inferred: dict[ir.Value, ir.Value])
 
 def _why_not_weight(value: ir.Value) -> Note | None:
     """Return why the model must stay because of an initializer, or None."""
-    if not value.is_initializer() or value.is_graph_input() or value.const_value is None:
+    if not value.is_initializer() or value.const_value is None:
         return None
     name = f"initializer {value.name!r}"
-    if value.is_graph_output():
+    if value.is_graph_output() and not value.is_graph_input():
         return Note(name, "it is a graph output")
     if _overflows(value.const_value):
         return Note(name, "it holds a number beyond the range of float32")
@@ -182,9 +182,15 @@ def _narrow_all(model: ir.Model, inside: list[ir.Value]) -> None:
             value.const_value = _float32(value.const_value)
         if value.type is not None:
             value.type = ir.TensorType(_FLOAT)
+    for node in _nodes(model):
+        _copy_same(node, changed)
     for value in graph.inputs:
         if value in changed:
             _cast_input(value, graph, names)
+    _cast_outputs(graph, changed, names)
+
+
+def _cast_outputs(graph: ir.Graph, changed: set[ir.Value], names: Names) -> None:
     for index, value in enumerate(graph.outputs):
         if value in changed and not value.is_graph_input():
             graph.outputs[index] = _cast_output(value, graph, names)
@@ -198,6 +204,16 @@ def _narrow_attributes(node: ir.Node) -> None:
     name = _NAMES_A_TYPE.get(node.op_type, "")
     if not node.domain and name in node.attributes and node.attributes[name].as_int() == _DOUBLE:
         node.attributes.add(ir.AttrInt64(name, _FLOAT.value))
+
+
+def _copy_same(node: ir.Node, changed: set[ir.Value]) -> None:
+    """Make an Identity of a Cast whose result is what it reads, now that it is float32."""
+    if not _is_cast(node) or node.outputs[0] not in changed:
+        return
+    source, to = node.inputs[0], node.attributes["to"]
+    if source is not None and source.dtype == _FLOAT and not to.is_ref():
+        node.op_type = "Identity"
+        node.attributes.clear()
 
 
 def _float32(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

@@ -79,7 +79,10 @@ class GatherToSplit(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result, names = PassResult(), Names(model)
-        for x, gathers, opset in list(_gathered(model)):
+        for gathers, opset in [(gathers, opset) for _, gathers, opset in _gathered(model)]:
+            x = gathers[0].inputs[0]  # not what was found: a Split may have taken its place
+            if x is None:
+                continue
             refusal = _why_not_readers(x, gathers) or _why_not_axis(x, gathers)
             pieces = [] if refusal else _pieces(x, gathers)
             if refusal := refusal or _why_not_pieces(x, pieces):

@@ -84,19 +84,28 @@ class MergeMatmuls(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
-        names, mergeable = value_names(model), set(model.graphs())
-        for pair in _pairs(model):
-            refusal = _why_not(pair, mergeable)
-            matrix = None if refusal else _product(pair)
-            if matrix is not None and not np.isfinite(matrix).all():
-                refusal = f"the merged matrix would not be finite in {matrix.dtype}"
-            if refusal or matrix is None:
-                result.skipped.append(Note(label(pair.outer), refusal or ""))
-                continue
-            note = Note(label(pair.outer), f"takes the matrix of {label(pair.inner)} in")
-            _replace(pair, matrix, names)
-            result.rewritten.append(note)
+        names = value_names(model)
+        while _round(model, names, result):
+            # A product that was too large to merge may now meet a smaller one.
+            result.skipped.clear()
         return result
+
+
+def _round(model: ir.Model, names: set[str], result: PassResult) -> bool:
+    """Merge each pair once, inner ones first; return whether any was."""
+    before, mergeable = len(result.rewritten), set(model.graphs())
+    for pair in _pairs(model):
+        refusal = _why_not(pair, mergeable)
+        matrix = None if refusal else _product(pair)
+        if matrix is not None and not np.isfinite(matrix).all():
+            refusal = f"the merged matrix would not be finite in {matrix.dtype}"
+        if refusal or matrix is None:
+            result.skipped.append(Note(label(pair.outer), refusal or ""))
+            continue
+        note = Note(label(pair.outer), f"takes the matrix of {label(pair.inner)} in")
+        _replace(pair, matrix, names)
+        result.rewritten.append(note)
+    return len(result.rewritten) > before
 
 
 def _pairs(model: ir.Model) -> Iterator[_Pair]:

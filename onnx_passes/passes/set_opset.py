@@ -28,6 +28,7 @@ Leaves alone:
     - an operator whose meaning changed without a rule here.
     - an attribute that the caller of a function sets, where a rule must read it.
 
+    Softmax and its kin of 12, brought up over several axes of unknown extent, take no empty input.
     Operators of other domains stay as they are. Opsets outside of 11 to 20 are refused.
 
 Numerics:

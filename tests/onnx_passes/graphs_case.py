@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Feeds = dict[str, Array]
 # Where a window is larger than its input, or a sequence empty, onnxruntime pools what is not there,
-# aborts or does not end.
-_NEEDS_ROOM = (b"AveragePool", b"Conv", b"LSTM", b"GRU", b"RNN")
+# aborts or does not end. The Softmax of opset 12 has no form for an empty input, see set-opset.
+_NEEDS_ROOM = (b"AveragePool", b"Conv", b"LSTM", b"GRU", b"RNN", b"oftmax", b"Hardmax")
 OPSETS = (16, 11, 12, 13, 14, 15, 17, 18, 19, 20)
 
 

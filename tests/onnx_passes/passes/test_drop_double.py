@@ -169,3 +169,23 @@ def test_leaves_alone_a_model_without_float64(lab: Lab) -> None:
     model = lab.model("g (float[2] x) => (float[2] y) { y = Neg(x) }")
     result = lab.apply(DropDouble(), model)
     assert (result.rewritten, result.skipped) == ([], [])
+
+
+def test_a_cast_that_a_branch_reads_stays_readable(lab: Lab) -> None:
+    model = lab.model("""
+        g (float[1] x, bool c) => (double[1] y) {
+            a = Cast <to = 11> (x)
+            y = If (c) <then_branch = t () => (double[1] p) { p = Identity(a) },
+                        else_branch = e () => (double[1] q) { q = Neg(a) }>
+        }""")
+    DropDouble().run(model)
+    lab.check(model)
+    feeds = {"x": np.array([2], np.float32), "c": np.array(True)}
+    assert lab.outputs(model, feeds)["y"].tolist() == [2]
+
+
+def test_refuses_a_default_beyond_float32(lab: Lab) -> None:
+    model = lab.model("""
+        g (double[1] x, double[1] w) => (double[1] y) <double[1] w = {1e300}> { y = Mul(x, w) }""")
+    result = lab.apply(DropDouble(), model)
+    assert "beyond the range" in lab.reasons(result.skipped)["initializer 'w'"]

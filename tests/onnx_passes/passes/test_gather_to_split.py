@@ -310,3 +310,16 @@ def test_numerics_for_other_dtypes(lab: Lab, dtype: str) -> None:
     text = LISTS.replace("float[", f"{dtype}[").replace("h = Relu", "h = Identity")
     text = text.replace("= Neg", "= Identity")
     assert lab.exact(GatherToSplit(), known(lab, text)).rewritten
+
+
+def test_a_piece_that_is_cut_up_itself(lab: Lab) -> None:
+    model = lab.model("""
+        g (float[2, 3] x) => (float[1] y, float[2] z, float[3] w) {
+            zero = Constant <value = int64 {0}> () one = Constant <value = int64 {1}> ()
+            first = Constant <value = int64[1] {0}> ()
+            rest = Constant <value = int64[2] {1, 2}> ()
+            p = Gather(x, zero) q = Gather(x, one) w = Neg(q)
+            a = Gather(p, first) b = Gather(p, rest) y = Neg(a) z = Neg(b)
+        }""")
+    lab.exact(GatherToSplit(), model)
+    assert lab.ops(model).count("Split") == 2

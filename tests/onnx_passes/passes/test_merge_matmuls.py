@@ -164,3 +164,14 @@ def test_merges_the_spline_of_starnet(starnet_onnx: Path) -> None:
     assert [note.text.split(" of ")[0] for note in step.rewritten] == ["takes the matrix"]
     assert step.before.operators["MatMul"] - step.after.operators["MatMul"] == 1
     assert step.after.bytes < step.before.bytes
+
+
+def test_a_pair_that_was_too_large_is_merged_once_the_outer_matrix_is_small(lab: Lab) -> None:
+    model = lab.model("""
+        g (float[2, 1] x) => (float[1, 1] y)
+        <float[1, 2] a = {2, 1}, float[3, 1] b = {2, 1, 0}, float[1, 3] c = {2, 1, 0}> {
+            h = MatMul(a, x) i = MatMul(b, h) y = MatMul(c, i)
+        }""")
+    result = lab.exact(MergeMatmuls(), model)
+    assert lab.ops(model) == ["MatMul"]
+    assert result.skipped == []

@@ -868,3 +868,10 @@ def test_the_table_covers_the_operators_of_networks() -> None:
         for step in range(OLDEST + 1, NEWEST + 1):
             if is_step(kind, step):
                 assert (kind, step) in WIDENED or (kind, step) in RULES, (kind, step)
+
+
+def test_refuses_an_empty_softmax_of_rows(lab: Lab) -> None:
+    model = lab.model("g (float[2, 0, 3] x) => (float[2, 0, 3] y) {"
+                      " y = Softmax <axis = 1> (x) }", opset=12)  # fmt: skip
+    result = SetOpset(version=13).run(model)
+    assert "its input is empty" in result.skipped[0].text
