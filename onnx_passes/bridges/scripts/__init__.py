@@ -1,0 +1,1 @@
+"""What runs in the child process of a script; nothing here is imported to list passes."""
