@@ -51,7 +51,7 @@ def export_starnet(
         PipelineError: If the folder of ``out_path`` does not exist.
         MissingExtraError: If Paddle or paddle2onnx is not installed.
     """
-    _check_before_work(out_path)
+    check_before_work(out_path)
     from pipeline.models.framework import paddle
     from pipeline.models.starnet import INPUT_SHAPE
     from pipeline.models.weights import build_starnet
@@ -84,16 +84,17 @@ def export_layer(
         PipelineError: If the folder of ``out_path`` does not exist.
         MissingExtraError: If paddle2onnx is not installed.
     """
-    _check_before_work(out_path)
+    check_before_work(out_path)
     with tempfile.TemporaryDirectory(prefix="onnx-passes-export-") as folder:
         converted = Path(folder, "converted.onnx")
-        _save_program(layer, Path(folder, "inference"), item_shape)
+        save_program(layer, Path(folder, "inference"), item_shape)
         _convert(Path(folder), converted.name, timeout_s)
-        model_io.save(_finished(converted), out_path)
+        model_io.save(finished(converted), out_path)
     return out_path
 
 
-def _check_before_work(out_path: Path) -> None:
+def check_before_work(out_path: Path) -> None:
+    """Refuse a missing extra and a missing folder."""
     for module in ("paddle", "paddle2onnx"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(module=module, extra="paddle")
@@ -102,7 +103,7 @@ def _check_before_work(out_path: Path) -> None:
         raise PipelineError(msg)
 
 
-def _save_program(layer: Any, stem: Path, item_shape: Sequence[int]) -> None:  # noqa: ANN401  see above
+def save_program(layer: Any, stem: Path, item_shape: Sequence[int]) -> None:  # noqa: ANN401  see above
     """Write ``<stem>.json`` and ``<stem>.pdiparams``."""
     from pipeline.models.framework import paddle
 
@@ -132,22 +133,23 @@ def _convert(folder: Path, target: str, timeout_s: float) -> None:
         msg = f"paddle2onnx did not finish within {timeout_s:g} s and was stopped"
         raise ExportError(msg) from error
     if child.returncode != 0 or not (folder / target).is_file():
-        raise ExportError(_failure(child))
+        raise ExportError(failure(child.returncode, child.stdout + child.stderr))
 
 
-def _failure(child: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (child.stdout + child.stderr).splitlines() if line.strip()]
+def failure(code: int, output: str) -> str:
+    """Return one line on a conversion that ended with ``code`` after saying ``output``."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     named = [line.removeprefix(UNSUPPORTED) for line in lines if line.startswith(UNSUPPORTED)]
-    if named and child.returncode == -signal.SIGABRT:
+    if named and code == -signal.SIGABRT:
         return (
             f"paddle2onnx cannot convert the Paddle operator(s) {named[0].strip()}; "
             "compute them before the export, or write the layer without them"
         )
-    end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
+    end = f"signal {-code}" if code < 0 else f"exit {code}"
     return f"paddle2onnx failed ({end}): {' | '.join(lines[-SHOWN_LINES:])}"
 
 
-def _finished(converted: Path) -> ir.Model:
+def finished(converted: Path) -> ir.Model:
     """Give input and output one batch dimension, infer the shapes between them, and check."""
     import onnx
     import onnx_ir as ir
@@ -155,7 +157,9 @@ def _finished(converted: Path) -> ir.Model:
     try:
         model = onnx.load(converted)
         for value in (*model.graph.input, *model.graph.output):  # each has a name of its own
-            value.type.tensor_type.shape.dim[0].dim_param = BATCH_SYMBOL
+            batch = value.type.tensor_type.shape.dim[0]
+            if not batch.dim_value:
+                batch.dim_param = BATCH_SYMBOL
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf, checker and shape inference share no base class
