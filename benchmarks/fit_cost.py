@@ -28,9 +28,9 @@ import numpy.typing as npt
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ascend.cost.predict import SOC  # noqa: E402  the path comes first
 from ascend.cost.chip import ASCEND_310P3  # noqa: E402
 from ascend.cost.engine import places  # noqa: E402
+from ascend.cost.predict import SOC  # noqa: E402  the path comes first
 from ascend.cost.prices import PRICES_FILE, Work  # noqa: E402
 from ascend.cost.walk import kernels_of  # noqa: E402
 from onnx_passes.core.model_io import load  # noqa: E402
