@@ -9,6 +9,7 @@ A pass file registers its class by importing; nothing is listed by hand::
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import hashlib
@@ -20,6 +21,7 @@ import logging
 import pkgutil
 import re
 import sys
+import traceback
 from typing import TYPE_CHECKING, TypeVar
 
 from onnx_passes.core.contract import Pass, PassError, UsageError
@@ -34,8 +36,33 @@ _PACKAGES = ("onnx_passes.passes", "onnx_passes.bridges")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _EXACTNESS = ("exact", "close", "inexact")
 _registered: dict[str, type[Pass]] = {}
+_contested: dict[str, str] = {}  # names that two distributions claim, and what to say of each
 
 PassType = TypeVar("PassType", bound=type[Pass])
+
+
+class NameTakenError(UsageError):
+    """Two classes want the same name; ``name`` is that name."""
+
+    def __init__(self, name: str, message: str) -> None:
+        """Keep the name."""
+        super().__init__(message)
+        self.name = name
+
+
+@dataclasses.dataclass(frozen=True)
+class BrokenPlugin:
+    """An entry point that could not be loaded.
+
+    Attributes:
+        entry: ``name = module`` as the distribution declares it.
+        distribution: Its name and version.
+        reason: The last line of the traceback.
+    """
+
+    entry: str
+    distribution: str
+    reason: str
 
 
 def register(cls: PassType) -> PassType:
@@ -57,7 +84,7 @@ def register(cls: PassType) -> PassType:
     taken = _registered.get(name)
     if taken is not None and _origin(taken) != _origin(cls):
         msg = f"pass name {name!r} is taken by {_origin(taken)}; {_origin(cls)} must choose another"
-        raise UsageError(msg)
+        raise NameTakenError(name, msg)
     _registered[name] = cls
     return cls
 
@@ -68,17 +95,25 @@ def passes() -> list[type[Pass]]:
     return [_registered[name] for name in sorted(_registered)]
 
 
+def broken_plugins() -> tuple[BrokenPlugin, ...]:
+    """Return the installed plugins that could not be loaded; the others work."""
+    return _discover()
+
+
 def get(name: str) -> type[Pass]:
     """Return the pass class called ``name``.
 
     Raises:
-        UsageError: If there is none; the message offers the nearest name.
+        UsageError: If there is none, the message offers the nearest name; or if two distributions
+            claim the name, the message names both.
     """
-    _discover()
+    broken = _discover()
+    if name in _contested:
+        raise NameTakenError(name, _contested[name])
     if name not in _registered:
         near = did_you_mean(name, _registered)
         msg = f"unknown pass {name!r}{near}; 'onnx-passes list' shows all {len(_registered)}"
-        raise UsageError(msg)
+        raise UsageError(f"{msg}, and {len(broken)} broken plugins" if broken else msg)
     return _registered[name]
 
 
@@ -111,16 +146,46 @@ def did_you_mean(name: str, known: object) -> str:
 
 
 @functools.cache
-def _discover() -> None:
+def _discover() -> tuple[BrokenPlugin, ...]:
     for package_name in _PACKAGES:
         package = importlib.import_module(package_name)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package_name}.{module.name}")
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            entry.load()
-        except (Exception, SystemExit) as error:  # a stranger's broken package must not stop ours
-            _logger.warning("entry point %s was left out: %s", entry.value, error)
+    ours = set(_registered)
+    loads = map(_load_entry, importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+    broken = tuple(plugin for plugin, error in loads if _is_broken(error, ours))
+    for plugin in broken:
+        _logger.info("%s was left out: %s", plugin.entry, plugin.reason)
+    return broken
+
+
+def _load_entry(
+    entry: importlib.metadata.EntryPoint,
+) -> tuple[BrokenPlugin, BaseException | None]:
+    """Load a plugin; one that fails leaves no pass behind and stops nothing."""
+    source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown distribution"
+    plugin = BrokenPlugin(f"{entry.name} = {entry.value}", source, "")
+    before = dict(_registered)
+    try:
+        entry.load()
+    except (Exception, SystemExit) as error:  # a stranger's broken package must not stop ours
+        _registered.clear()
+        _registered.update(before)
+        last = traceback.format_exception_only(error)[-1].strip()
+        if isinstance(error, PassError):
+            last = str(error)
+        return dataclasses.replace(plugin, reason=last), error
+    return plugin, None
+
+
+def _is_broken(error: BaseException | None, ours: set[str]) -> bool:
+    """Return whether a plugin failed; note down a name that two plugins claim.
+
+    A name of ours stays ours: installing a package must not stop what worked before.
+    """
+    if isinstance(error, NameTakenError) and error.name not in ours:
+        _contested[error.name] = str(error)
+    return error is not None
 
 
 def _import_file(name: str, path: Path) -> None:

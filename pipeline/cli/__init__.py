@@ -18,6 +18,7 @@ COMMANDS = {
     "list": ("pipeline.cli.catalogue", "list_passes", "List the passes, grouped by purpose."),
     "explain": ("pipeline.cli.catalogue", "explain", "Print the page of a pass."),
     "export": ("pipeline.cli.export", "export", "Write a recogniser as ONNX, and check it."),
+    "new-pass": ("pipeline.cli.new_pass", "command", "Write a new pass, its test and pyproject."),
     "run": ("pipeline.cli.run", "run", "Run a pass list on a model, checking every pass."),
     "extract": ("pipeline.cli.extract", "extract", "Cut a model at tensors."),
     "concat": ("pipeline.cli.concat", "concat", "Join two models."),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from onnx_passes.core.contract import Pass
 
 plugin_option = click.option(
@@ -46,12 +48,13 @@ def list_passes(plugins: tuple[str, ...], *, presets: bool, as_json: bool) -> No
         show_presets(as_json=as_json)
         return
     from onnx_passes.core.registry import passes
-    from pipeline.cli.console import emit_json, out
+    from pipeline.cli.console import emit_json, err, out
 
     load_plugins(plugins)
     found = sorted(passes(), key=lambda cls: (cls.purpose, cls.name))
     if as_json:
         emit_json([_entry(cls) for cls in found])
+        _show_broken(err)
         return
     from rich.markup import escape
     from rich.table import Table
@@ -68,6 +71,15 @@ def list_passes(plugins: tuple[str, ...], *, presets: bool, as_json: bool) -> No
         table.add_row(heading, cls.name, cls.exactness, escape(text))
     out.print(table)
     out.print("\nonnx-passes explain PASS prints a pass's page.", style="dim")
+    _show_broken(out)
+
+
+def _show_broken(console: Console) -> None:
+    from onnx_passes.core.registry import broken_plugins
+
+    for plugin in broken_plugins():
+        line = f"broken plugin {plugin.entry} of {plugin.distribution}: {plugin.reason}"
+        console.print(line, markup=False, soft_wrap=True)
 
 
 @click.command()

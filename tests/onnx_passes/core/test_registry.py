@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib.metadata
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,8 @@ from onnx_passes.core import registry
 from onnx_passes.core.contract import Pass, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.onnx_passes.core.conftest import Planter
 
 PLUGIN = """
@@ -117,8 +117,8 @@ def test_refuses_a_plugin_that_is_no_python_file(tmp_path: Path, name: str) -> N
 
 
 @pytest.fixture
-def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of an installed distribution, and let discovery run afresh."""
+def distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install two distributions with plugins, and let discovery run afresh."""
     info = tmp_path / "stranger-1.0.dist-info"
     info.mkdir()
     write(info, "Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n", "METADATA")
@@ -126,30 +126,59 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         info,
         "[onnx_passes.passes]\n"
         "gone = stranger_gone\nbroken = stranger_broken\nleaves = stranger_leaves\n"
-        "good = stranger_good\n",
+        "good = stranger_good\nours = stranger_ours\n",
         "entry_points.txt",
     )
     write(tmp_path, PLUGIN, "stranger_good.py")
-    write(tmp_path, "raise RuntimeError('not today')", "stranger_broken.py")
+    write(tmp_path, PLUGIN.replace("double-trouble", "drop-identity"), "stranger_ours.py")
+    half = PLUGIN.replace("double-trouble", "half-way")
+    write(tmp_path, half + "raise RuntimeError('not today')", "stranger_broken.py")
     write(tmp_path, "raise SystemExit", "stranger_leaves.py")
+    other = tmp_path / "zother-2.0.dist-info"
+    other.mkdir()
+    write(other, "Metadata-Version: 2.1\nName: zother\nVersion: 2.0\n", "METADATA")
+    write(other, "[onnx_passes.passes]\ntwin = zother_twin\n", "entry_points.txt")
+    write(tmp_path, PLUGIN, "zother_twin.py")
     monkeypatch.syspath_prepend(str(tmp_path))
     registry._discover.cache_clear()
-    for name in ("stranger_good", "stranger_broken", "stranger_leaves"):
+    monkeypatch.setattr(registry, "_contested", {})
+    names = ("good", "broken", "leaves", "ours")
+    for name in ("zother_twin", *(f"stranger_{name}" for name in names)):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path
+    yield
+    registry._discover.cache_clear()
 
 
-def test_entry_points_register_and_a_broken_one_stops_nothing(
-    distribution: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert importlib.metadata.version("stranger") == "1.0", distribution
-    with caplog.at_level(logging.WARNING):
-        names = {cls.name for cls in registry.passes()}
+@pytest.mark.usefixtures("distributions")
+def test_entry_points_register_and_a_broken_one_stops_nothing() -> None:
+    names = {cls.name for cls in registry.passes()}
     assert {"double-trouble", "drop-identity"} <= names
-    warned = [record.getMessage() for record in caplog.records]
-    assert [line.split()[2] for line in warned] == [
-        "stranger_gone",
-        "stranger_broken",
-        "stranger_leaves",
-    ]
-    assert "was left out: not today" in caplog.text
+    assert "half-way" not in names, "a plugin that failed left a pass behind"
+    broken = {plugin.entry.split()[0]: plugin for plugin in registry.broken_plugins()}
+    assert broken["gone"].reason == "ModuleNotFoundError: No module named 'stranger_gone'"
+    assert broken["broken"].reason == "RuntimeError: not today"
+    assert broken["leaves"].reason == "SystemExit"
+    assert broken["broken"].distribution == "stranger 1.0"
+    assert len({"good", "twin"} - set(broken)) == 1, "the first to claim the name is listed"
+
+
+@pytest.mark.usefixtures("distributions")
+def test_a_plugin_cannot_take_a_name_of_ours() -> None:
+    assert registry.get("drop-identity").__module__ == "onnx_passes.passes.drop_identity"
+    (ours,) = [plugin for plugin in registry.broken_plugins() if plugin.entry.startswith("ours")]
+    assert "drop_identity.py" in ours.reason
+    assert "stranger_ours.py" in ours.reason
+
+
+@pytest.mark.usefixtures("distributions")
+def test_a_name_that_two_distributions_claim_is_an_error_that_names_both() -> None:
+    with pytest.raises(UsageError, match="'double-trouble' is taken by") as caught:
+        registry.get("double-trouble")
+    assert "stranger_good.py" in str(caught.value)
+    assert "zother_twin.py" in str(caught.value)
+
+
+@pytest.mark.usefixtures("distributions")
+def test_an_unknown_name_says_that_plugins_are_broken() -> None:
+    with pytest.raises(UsageError, match="and 5 broken plugins"):
+        registry.get("half-way")

@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_passes.bridges.onnxslim import Onnxslim
+from onnx_passes.core import registry
+from onnx_passes.core.registry import BrokenPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,3 +79,16 @@ def test_a_run_without_the_tool_ends_with_code_4_and_one_line(
         "which is not installed: pip install onnxslim\n"
     )
     assert not output.exists()
+
+
+def test_a_broken_plugin_is_listed_with_the_last_line_of_its_traceback(
+    call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = BrokenPlugin("own = own_passes", "own 1.0", "ImportError: no module 'x'")
+    monkeypatch.setattr(registry, "broken_plugins", lambda: (plugin,))
+    line = "broken plugin own = own_passes of own 1.0: ImportError: no module 'x'"
+    answer = call("list")
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, line)
+    answer = call("list", "--json")
+    assert answer.document
+    assert answer.err == f"{line}\n"

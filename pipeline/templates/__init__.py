@@ -1,0 +1,1 @@
+"""The files that ``onnx-passes new-pass`` writes; ``{{words}}`` are filled in."""
