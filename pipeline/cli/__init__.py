@@ -24,6 +24,11 @@ COMMANDS = {
     "concat": ("pipeline.cli.concat", "concat", "Join two models."),
     "edit": ("pipeline.cli.edit", "edit", "Remove, insert, reconnect and rename by hand."),
     "diff": ("pipeline.cli.diff", "diff", "Compare two models numerically."),
+    "compare-tools": (
+        "pipeline.cli.compare_tools",
+        "command",
+        "Run every installed optimiser and check what each makes of a model.",
+    ),
     "bisect": ("pipeline.cli.bisect", "bisect", "Find what breaks a model."),
     "precision": (
         "pipeline.cli.precision",
