@@ -23,6 +23,9 @@ MAX_PARAMETER_BYTES = 1 << 30
 IMAGES = 8
 MAX_ELEMENTS = 1 << 24  # of the pictures of one run
 OPEN_WIDTH = 100 / 32  # of the height, where the model leaves the width open
+# What reading a document of any form raises.
+_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+_MAX_SHOWN = 200
 _OUTSIDE = re.compile(r"(load|save)(_|$)|print|py_func|pylayer|run_program|engine")
 
 
@@ -50,7 +53,9 @@ def find(path: Path) -> Path:
         PipelineError: If there is none, it is of Paddle 2, or a file is too large.
     """
     known = path.suffix in {".json", ".pdiparams", ".pdmodel"}
-    stem = path / "inference" if path.is_dir() else path.with_suffix("") if known else path
+    stem = path.with_suffix("") if known else path
+    if path.is_dir() and not Path(f"{stem}.json").is_file():
+        stem = path / "inference"
     program, parameters = Path(f"{stem}.json"), Path(f"{stem}.pdiparams")
     if not program.is_file() and Path(f"{stem}.pdmodel").is_file():
         msg = (
@@ -82,7 +87,7 @@ def read_pictures(program: Path) -> Pictures:
         operations = list(_operations(document["program"]))
         names = {operation["#"] for operation in operations}
         shapes = [_shape(operation) for operation in operations if operation["#"] == "1.data"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except _BROKEN as error:
         msg = f"{program} is no program of Paddle 3 ({type(error).__name__}); export it again"
         raise PipelineError(msg) from error
     if outside := sorted(name for name in names if _OUTSIDE.search(str(name))):
@@ -90,15 +95,19 @@ def read_pictures(program: Path) -> Pictures:
         raise PipelineError(msg)
     if len(shapes) != 1 or (found := _pictures(shapes[0])) is None:
         msg = (
-            f"{program} takes {shapes}; expected one input [N, C, H, W] of pictures: 1 or 3 "
+            f"{program} takes {str(shapes)[:_MAX_SHOWN]}; expected one input [N, C, H, W] of pictures: 1 or 3 "
             f"channels, a fixed height, at most {MAX_ELEMENTS} numbers in a run"
         )
         raise PipelineError(msg)
     return found
 
 
-def _pictures(shape: list[int]) -> Pictures | None:
-    if len(shape) != len(Pictures._fields) or not all(isinstance(side, int) for side in shape):
+def _pictures(shape: Any) -> Pictures | None:  # noqa: ANN401  from a file
+    if (
+        not isinstance(shape, list)
+        or len(shape) != len(Pictures._fields)
+        or not all(isinstance(side, int) for side in shape)
+    ):
         return None
     batch, channels, height, width = shape
     batch = IMAGES if batch < 0 else batch
@@ -117,7 +126,6 @@ def _operations(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield from _operations(inner)
 
 
-def _shape(operation: dict[str, Any]) -> list[int]:
+def _shape(operation: dict[str, Any]) -> Any:  # noqa: ANN401  from a file
     """Return the shape of what an operation ``data`` brings."""
-    shape: list[int] = operation["O"][0]["TT"]["D"][1]
-    return shape
+    return operation["O"][0]["TT"]["D"][1]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from onnx_passes.core import model_io
 from onnx_passes.core.contract import ModelError
 from onnx_passes.numerics.runner import Runner
@@ -20,8 +22,6 @@ from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import onnx_ir as ir
 
 OPSET = 16  # the first with GridSample
 _ASIDE = "onnx_passes.aside"  # a domain that set-opset leaves alone
@@ -67,6 +67,7 @@ def _lifted(model: ir.Model) -> ir.Model:
     lifted = model_io.clone(model)
     _move(lifted, "", _ASIDE)
     lifted.opset_imports[_ASIDE] = 1
+    _tell_shapes(lifted)
     refused = SetOpset(OPSET).run(lifted).skipped
     if refused:
         msg = f"GridSample needs opset {OPSET}, and {refused[0].node} cannot follow: "
@@ -75,6 +76,18 @@ def _lifted(model: ir.Model) -> ir.Model:
     _move(lifted, _ASIDE, "")
     InferShapes().run(lifted)
     return lifted
+
+
+def _tell_shapes(model: ir.Model) -> None:
+    """Write down all shapes; nothing infers what a GridSample that stepped aside makes."""
+    InferShapes().run(model)
+    for node in model.graph:
+        if node.domain == _ASIDE and node.inputs[0] is not None and node.inputs[1] is not None:
+            picture, grid, output = node.inputs[0], node.inputs[1], node.outputs[0]
+            if picture.shape is not None and grid.shape is not None:
+                output.shape = ir.Shape([*picture.shape[:2], *grid.shape[1:-1]])
+                output.type = picture.type
+    InferShapes().run(model)
 
 
 def _move(model: ir.Model, old: str, new: str) -> None:

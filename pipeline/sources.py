@@ -132,9 +132,10 @@ def fetch(
         return dataclasses.replace(_described(model, out_path), repairs=tuple(repairs))
     check_before_work(out_path)
     with tempfile.TemporaryDirectory(prefix="onnx-passes-source-") as name:
+        from pipeline.inference_files import find
         from pipeline.inference_model import export_inference
 
-        inference = _inference(source, Path(name), say, timeout_s)
+        inference = find(_inference(source, Path(name), say, timeout_s))
         say("Paddle runs the inference model, then paddle2onnx converts it")
         exported = export_inference(inference, fold=source.fold, timeout_s=timeout_s)
     model_io.save(exported.model, out_path)
