@@ -24,6 +24,8 @@ Leaves alone:
     - an opset below 11 (no GatherElements), or below 13 with bfloat16;
     - what the form asked for cannot do: ``tent`` is for linear with zeros or border.
 
+    A dynamic extent must not be 0 when the model runs: the tables of pixels cannot be reshaped.
+
 Numerics:
     Bit-equal to ONNX Runtime's kernel with graph optimisation off, signed zeros, NaN, infinite and
     huge coordinates included. float16 and bfloat16 are computed in float32 and rounded once, as
