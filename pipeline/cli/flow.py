@@ -1,184 +1,229 @@
-"""``onnx-passes flow``: the whole guide as one command."""
+"""``onnx-passes flow``: the whole guide as one command that goes on where it was cut off."""
 
 from __future__ import annotations
 
-import platform
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from pipeline.flow import FlowResult
+    from collections.abc import Callable, Iterator
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+    from pipeline.flow import Job, Status, Watcher
+
+    Decorated = Callable[..., Any]
+
+_PATH = click.Path(path_type=Path)
+
+
+def _batches(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """Read ``1,4,8``."""
+    import re
+
+    if text is None:
+        return ()
+    sizes = tuple(int(size) for size in re.findall(r"[0-9]+", text))
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*", text) or len({*sizes}) < len(sizes):
+        msg = f"{text!r} is not a list of different sizes above 0, as 1,4,8,16"
+        raise click.BadParameter(msg, ctx, param)
+    return sizes
+
+
+_OPTIONS = (
+    click.option("--work", type=_PATH, help="Folder for the results. Default: work/<recipe>."),
+    click.option("--model", type=_PATH, metavar="FILE", help="An .onnx in place of an export."),
+    click.option(
+        "--data",
+        type=_PATH,
+        metavar="DIR",
+        help="LMDB data sets, a zip of them or a label file. Default: the recipe's rendered words.",
+    ),
+    click.option(
+        "--checkpoint",
+        type=_PATH,
+        metavar="FILE",
+        help="Weights, .pdparams or .npz. Default: trained on rendered words, shipped with this.",
+    ),
+    click.option(
+        "--backend",
+        type=click.Choice(["onnxruntime", "ascend"]),
+        default="onnxruntime",
+        show_default=True,
+        help="What runs the models: this machine, or ATC and ais_bench on a device.",
+    ),
+    click.option(
+        "--batch",
+        "batches",
+        callback=_batches,
+        metavar="1,4,8",
+        help="Batch sizes. Default: the recipe's on a device, 32 with onnxruntime.",
+    ),
+    click.option("--soc", metavar="CHIP", help="The chip, as 310P3. Default: the recipe's."),
+    click.option("--toolkit", type=_PATH, metavar="DIR", help="The CANN toolkit; searched if not."),
+    click.option(
+        "--python",
+        default="python3",
+        show_default=True,
+        metavar="NAME",
+        help="The Python that ais_bench is installed in.",
+    ),
+    click.option(
+        "--device", type=click.IntRange(0, 255), default=0, show_default=True, metavar="N"
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=1),
+        default=3600.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds that one run of ATC or ais_bench may take.",
+    ),
+    click.option("--from", "start", metavar="STAGE", help="Begin with it; those before are done."),
+    click.option("--to", "end", metavar="STAGE", help="End with it."),
+    click.option("--only", metavar="STAGE", help="Run it alone."),
+    click.option("--force", is_flag=True, help="Run stages although they are done."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout."),
+)
+
+
+def _with_options(command: Decorated) -> Decorated:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group(name="flow")
 def group() -> None:
-    """Run the whole guide as one command."""
+    """Run the whole guide as one command, again and again: what is done is not done twice."""
 
 
 @group.command(
     epilog="\b\nExample:\n  onnx-passes flow run starnet --data evaluation --work work/starnet"
+    "\n  onnx-passes flow run custom --model net.onnx --backend ascend --batch 1,8"
 )
 @click.argument("recipe", metavar="RECIPE")
-@click.option("--work", default="work/starnet", show_default=True, help="Folder for the results.")
-@click.option(
-    "--data",
-    metavar="DIR",
-    help="LMDB data sets, a zip of them or a label file. Default: rendered words.",
-)
-@click.option(
-    "--checkpoint",
-    metavar="FILE",
-    help="Weights, .pdparams or .npz. Default: trained on rendered words, shipped with this.",
-)
-@click.option("--batch", default=32, show_default=True, help="Images per run of the evaluation.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def run(
-    recipe: str, work: str, data: str | None, checkpoint: str | None, batch: int, *, as_json: bool
-) -> int:
-    """Export StarNet, rewrite it, check every pass, evaluate both models with onnxruntime.
+@_with_options
+@click.option("--dry-run", is_flag=True, help="Show the plan; run nothing.")
+def run(recipe: str, *, dry_run: bool, **options: Any) -> int:  # noqa: ANN401  see _OPTIONS
+    """Take a network to the device, stage by stage: export, rewrite, check, compile, score, bench.
 
-    RECIPE is the name of a built-in recipe (starnet) or a TOML file with 'passes'.
+    RECIPE is a built-in recipe (starnet, custom) or a TOML file, see docs/flow.md. What is done
+    already is not done again, as long as its inputs, options and versions are the same; a run that
+    was interrupted goes on where it was.
+
+    Exit codes: 0 done; 1 numbers failed; 2 bad usage or input, or another run is in the folder;
+    3 a tool failed; 4 a tool is missing.
     """
-    from onnx_passes.core.passlist import from_toml
-    from pipeline.cli.options import read_recipe
-    from pipeline.cli.presets import expand_entries
-    from pipeline.flow import FlowSettings, run_starnet
+    if dry_run:
+        return _plan(recipe, **options)
+    from pipeline import flow
+    from pipeline.cli.flow_show import document_of, show
 
-    settings = FlowSettings(
-        work=Path(work),
-        passes=from_toml(expand_entries(read_recipe(_recipe_path(recipe))["passes"])),
-        data=Path(data) if data else None,
-        weights=Path(checkpoint) if checkpoint else None,
-        batch_size=batch,
-    )
+    job, chosen = _asked(recipe, options)
     with _watching() as watcher:
-        result = run_starnet(settings, watcher)
-    if as_json:
+        statuses = flow.run(job, chosen, watcher, force=options["force"])
+    document = document_of(job.work, statuses)
+    if options["as_json"]:
         from pipeline.cli.console import emit_json
 
-        emit_json(_document(result))
+        emit_json(document)
     else:
-        _show(result)
+        show(document)
     return 0
 
 
-def _recipe_path(recipe: str) -> Path:
-    """Return the file of a recipe: a path as it is, a name among the built-in ones.
+@group.command(epilog="\b\nExample:\n  onnx-passes flow plan starnet --backend ascend --batch 1,8")
+@click.argument("recipe", metavar="RECIPE")
+@_with_options
+def plan(recipe: str, **options: Any) -> int:  # noqa: ANN401  see _OPTIONS
+    """Show the stages: what is done, what would run and why, and the commands that do the same."""
+    return _plan(recipe, **options)
 
-    Raises:
-        UsageError: If there is none; with the nearest name.
+
+@group.command(epilog="\b\nExample:\n  onnx-passes flow report work/starnet")
+@click.argument("work", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON on stdout too.")
+def report(work: Path, *, as_json: bool) -> None:
+    """Write WORK/report/report.html and report.json of what a flow has found so far.
+
+    One page that opens offline: accuracy by data set and images a second by batch size, both beside
+    the published figures, the numbers of every pass, commands, versions and hardware; each figure
+    says whether it comes from a device.
     """
-    from onnx_passes.core.contract import UsageError
-    from onnx_passes.core.registry import did_you_mean
+    from pipeline.cli.console import emit_json, out
+    from pipeline.flow import to_document, write_report
 
-    path = Path(recipe)
-    if path.suffix == ".toml":
-        return path
-    names = sorted(file.stem for file in RECIPES.glob("*.toml"))
-    if recipe not in names:
-        near = did_you_mean(recipe, names)
-        msg = f"no recipe {recipe!r}{near}; built in: {', '.join(names)}, or give a .toml file"
-        raise UsageError(msg)
-    return RECIPES / f"{recipe}.toml"
+    page, plain = write_report(work)
+    if as_json:
+        emit_json(to_document(work))
+    else:
+        out.print(f"wrote {page} and {plain}", markup=False, soft_wrap=True)
 
 
-def _watching() -> Any:  # noqa: ANN401  a context manager of rich's making
-    """Return a context that yields a Watcher drawing one bar per stage on stderr."""
-    import contextlib
+def _plan(recipe: str, **options: Any) -> int:  # noqa: ANN401  see _OPTIONS
+    from pipeline import flow
+    from pipeline.cli.flow_show import plan_document, show_plan
 
-    from pipeline.cli.console import progress
-    from pipeline.flow import STAGES, Watcher
+    job, chosen = _asked(recipe, options)
+    statuses: list[Status] = flow.plan(job, chosen, force=options["force"])
+    if options["as_json"]:
+        from pipeline.cli.console import emit_json
 
-    @contextlib.contextmanager
-    def watching() -> Any:  # noqa: ANN401  see above
-        with progress("", total=None) as meter:
+        emit_json(plan_document(job, statuses))
+    else:
+        show_plan(job, statuses)
+    return 0
 
-            class Bar(Watcher):
-                def stage(self, name: str) -> None:
-                    meter.describe(f"{STAGES.index(name) + 1}/{len(STAGES)} {name}")
 
-                def progress(self, done: int, total: int) -> None:
-                    meter.update(done, total)
+def _asked(recipe: str, options: dict[str, Any]) -> tuple[Job, frozenset[str]]:
+    """Return the job and the names of the chosen stages."""
+    from pipeline.flow import Settings, choose, open_job
 
+    settings = Settings(
+        work=options["work"] or Path("work", Path(recipe).stem),
+        model=options["model"],
+        data=options["data"],
+        weights=options["checkpoint"],
+        backend=options["backend"],
+        batches=options["batches"],
+        soc=options["soc"],
+        toolkit=options["toolkit"],
+        python=options["python"],
+        device=options["device"],
+        timeout_s=options["timeout"],
+    )
+    chosen = choose(options["start"], options["end"], options["only"])
+    return open_job(recipe, settings), chosen
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[Watcher]:
+    """Yield a watcher that draws a bar on stderr; without a terminal it prints a line a stage."""
+    from rich.markup import escape
+
+    from pipeline.cli.console import err, progress
+    from pipeline.flow import NAMES, Watcher
+
+    class Bar(Watcher):
+        current = ""
+
+        def stage(self, name: str, reason: str) -> None:
+            self.current = f"{NAMES.index(name) + 1}/{len(NAMES)} {name}"
+            meter.describe(escape(self.current))
+            if not err.is_terminal:
+                err.print(f"{self.current}: {reason}", markup=False, soft_wrap=True)
+
+        def progress(self, done: int, total: int) -> None:
+            meter.update(done, total)
+
+        def line(self, text: str) -> None:
+            meter.describe(escape(f"{self.current}: {text.strip()[:50]}"))
+
+    with progress("", total=None) as meter:
+        try:
             yield Bar()
-
-    return watching()
-
-
-def _show(result: FlowResult) -> None:
-    from rich.table import Table
-
-    from pipeline.cli.console import out
-    from pipeline.cli.show import idle_line, steps_table
-
-    out.print(steps_table(result.outcome.steps))
-    out.print(idle_line(result.outcome.steps), markup=False)
-    out.print(f"checked on: {result.outcome.feeds}; oracle: {result.outcome.oracle}", markup=False)
-    for what, gap in (
-        ("all passes", result.rectified),
-        ("decompose-grid-sample alone", result.rectified_alone),
-    ):
-        out.print(f"rectified image, {what}: {gap.sentence()}", markup=False)
-    out.print(f"(from one image to another it moves by {result.rectified_moves:.3g})\n")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("onnxruntime, CPU", "original", "optimised"):
-        table.add_column(column, justify="left" if column.startswith("onnx") else "right")
-    for row in _rows(result):
-        table.add_row(*row)
-    out.print(table)
-    out.print(
-        f"\ntext agreement: {result.text_agreement:.2%} of {len(result.before.texts)} records"
-    )
-    out.print(f"models: {result.original} and {result.optimized}", markup=False, soft_wrap=True)
-    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in result.seconds.items())
-    out.print(f"stages: {seconds}", markup=False)
-    out.print(_NO_DEVICE, markup=False)
-
-
-_NO_DEVICE = (
-    "\nNo Ascend device was used. On a 310P3 the optimised model would be compiled by ATC (float16 "
-    "by default, which changes the numbers), run by ais_bench on bin/img_<n>.bin, and its outputs "
-    "read by 'onnx-passes eval score'; the accuracy above is onnxruntime's, the throughput this "
-    "machine's."
-)
-
-
-def _rows(result: FlowResult) -> list[tuple[str, ...]]:
-    before, after, speeds = result.before, result.after, result.speeds
-    sizes = result.outcome.before, result.outcome.after
-    gone = sorted(set(sizes[0].operators) - set(sizes[1].operators))
-    return [
-        ("nodes", *(str(size.nodes) for size in sizes)),
-        ("operators gone", "", ", ".join(gone)),
-        ("acc", *(f"{one.acc:.6f}" for one in (before, after))),
-        ("norm_edit_dis", *(f"{one.norm_edit_dis:.6f}" for one in (before, after))),
-        (f"images/s, batch {speeds[0].batch_size}", *(f"{s.images_per_s:.0f}" for s in speeds)),
-    ]
-
-
-def _document(result: FlowResult) -> dict[str, Any]:
-    import dataclasses
-
-    from onnx_passes.report.document import finite, to_document
-
-    document: dict[str, Any] = finite(
-        {
-            "device": None,
-            "machine": f"{platform.machine()}, Python {platform.python_version()}",
-            "models": {"original": str(result.original), "optimized": str(result.optimized)},
-            "passes": to_document(result.outcome),
-            "rectified": dataclasses.asdict(result.rectified),
-            "rectified_alone": dataclasses.asdict(result.rectified_alone),
-            "rectified_moves": result.rectified_moves,
-            "original": result.before.to_json(),
-            "optimized": result.after.to_json(),
-            "images_per_s": [speed.images_per_s for speed in result.speeds],
-            "text_agreement": result.text_agreement,
-            "seconds": result.seconds,
-        }
-    )
-    return document
+        except KeyboardInterrupt:
+            err.print("stopped; the same command goes on from here")
+            raise

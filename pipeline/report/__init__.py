@@ -1,0 +1,1 @@
+"""What a flow found, as one web page that opens offline, and as JSON."""

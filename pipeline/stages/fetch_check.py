@@ -1,0 +1,148 @@
+"""fetch-check: is all there that the run starts from? Render words where no data are given."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pipeline.errors import FlowError, MissingExtraError
+from pipeline.stages.content import Records, digest
+from pipeline.stages.data_sample import feeds_of
+from pipeline.stages.stage import OURS, Made, Stage, Watcher, command, relative
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pipeline.stages.job import Job
+
+RENDER_SEED = 310
+PACKAGES = (OURS, "onnx", "onnx-ir", "onnxruntime", "onnxsim", "numpy")
+_EXPORT = ("paddle", "paddle2onnx")
+
+
+class FetchCheck(Stage):
+    """See the module docstring."""
+
+    name: ClassVar[str] = "fetch-check"
+    about: ClassVar[str] = "what the run starts from is there; render words without --data"
+    packages: ClassVar[tuple[str, ...]] = (*PACKAGES, "opencv-python-headless", "Pillow", "lmdb")
+    code: ClassVar[tuple[str, ...]] = (
+        "eval",
+        "pipeline/stages/fetch_check.py",
+        "pipeline/stages/data_sample.py",
+    )
+
+    def inputs(self, job: Job) -> Mapping[str, Path | Records]:
+        """Return what the user gave, or what ships."""
+        found: dict[str, Path | Records] = {}
+        if job.weights is not None:
+            found["weights"] = job.weights
+        if job.settings.model is not None:
+            found["model"] = job.settings.model
+        if job.settings.data is not None:
+            found["records"] = Records(job.settings.data)
+        return found
+
+    def outputs(self, job: Job) -> Sequence[Path]:
+        """Return the rendered words and the images that the passes are checked on."""
+        rendered = [job.data] if job.data and job.settings.data is None else []
+        return [*rendered, *([job.feeds] if job.data else [])]
+
+    def options(self, job: Job) -> dict[str, Any]:
+        """Return what is to be rendered, and what the report says of the recipe."""
+        return {
+            "recipe": [job.recipe.name, job.recipe.title],
+            "published": job.recipe.published,
+            "words": None if job.settings.data else job.recipe.words,
+            "backend": job.settings.backend,
+            "batches": job.batches,
+            "hardware": job.hardware,
+            "toolkit": job.toolkit.version if job.toolkit else None,
+            "left out": _left_out(job),
+        }
+
+    def commands(self, job: Job) -> Sequence[str]:
+        """Return the stage itself; on a device, what looks at the tools."""
+        doctor = [command("doctor")] if job.on_device else []
+        return [*doctor, *only(job, self.name)]
+
+    def run(self, job: Job, watcher: Watcher) -> Made:
+        """Look at everything before anything long starts."""
+        for what, path in (("weights", job.weights), ("model", job.settings.model)):
+            if path is not None and not path.is_file():
+                msg = f"{what} {path}: there is no such file; give one that exists"
+                raise FlowError(msg)
+        _refuse_missing_tools(job)
+        about = {
+            "recipe": {"name": job.recipe.name, "title": job.recipe.title},
+            "published": job.recipe.published,
+            "backend": job.settings.backend,
+            "hardware": job.hardware,
+            "batches": job.batches,
+            "models": {"original": relative(job, job.original), "optimized": job.optimized.name},
+            "left_out": _left_out(job),
+            "machine": _machine(),
+            "digests": {name: digest(path) for name, path in self.inputs(job).items()},
+        }
+        if job.data is None:
+            return Made({**about, "data": None})
+        if job.settings.data is None:
+            _render(job.data, job.recipe.words)
+        sets, good = feeds_of(job, watcher)
+        data = {"path": str(job.data), "rendered": job.settings.data is None}
+        data |= {"records": sets, "usable": good}
+        return Made({**about, "data": data}, tuple(self.outputs(job)))
+
+
+def only(job: Job, stage: str) -> list[str]:
+    """Return the command that runs one stage of this flow."""
+    settings = job.settings
+    given = {
+        "--work": settings.work,
+        "--model": settings.model,
+        "--data": settings.data,
+        "--checkpoint": settings.weights,
+    }
+    words = [word for name, value in given.items() if value for word in (name, value)]
+    return [command("flow", "run", job.recipe.text, *words, "--only", stage)]
+
+
+def _left_out(job: Job) -> dict[str, str]:
+    from pipeline.stages.graph import STAGES
+
+    reasons = {stage.name: stage.why_not(job) for stage in STAGES}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _refuse_missing_tools(job: Job) -> None:
+    for module in _EXPORT if job.network else ():
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module=module, extra="paddle")
+    if job.on_device:
+        from ascend.ais_bench.runner import find_ais_bench
+        from ascend.toolkit import find_toolkit
+
+        find_ais_bench(job.settings.python, find_toolkit(job.settings.toolkit))
+
+
+def _render(folder: Path, words: dict[str, int]) -> None:
+    from eval.errors import import_extra
+    from eval.render import write_lmdb_tree
+
+    try:
+        write_lmdb_tree(folder, words, seed=RENDER_SEED)
+    except import_extra("lmdb").Error as error:  # a full disk has no OSError there
+        msg = f"cannot write words to {folder}: {error}"
+        raise FlowError(msg) from error
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processors": os.cpu_count() or 0,
+        "python": platform.python_version(),
+    }
