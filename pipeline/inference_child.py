@@ -26,7 +26,8 @@ Value = Any  # paddle ships no types that mypy could follow here
 _FETCH = "pd_op.fetch"
 _INVERSE = "pd_op.inverse"
 # What feeds, parameters and chance bring, and constants that are none the simpler for folding.
-_REACHED = ("builtin.parameter", "pd_op.data", "pd_op.feed")
+_FEEDS = ("pd_op.data", "pd_op.feed")
+_REACHED = ("builtin.parameter", *_FEEDS)
 _CONSTANT = (
     *("pd_op.full", "pd_op.full_int_array", "pd_op.assign_value", "pd_op.assign_value_"),
     "builtin.constant",
@@ -120,7 +121,7 @@ class _Model:
     def save(self, stem: str) -> None:
         """Write ``<stem>.json`` and ``<stem>.pdiparams``."""
         block = self._program.global_block()
-        feeds = [operation.result(0) for operation in block.ops if operation.name() in _REACHED[1:]]
+        feeds = [operation.result(0) for operation in block.ops if operation.name() in _FEEDS]
         self._paddle.static.save_inference_model(
             stem, feeds, self._outputs, self._executor, program=self._program
         )
@@ -133,6 +134,9 @@ def _constant_operations(block: Value) -> dict[int, Value]:
         makers = [value.get_defining_op() for value in operation.operands_source()]
         if not _starts_anew(operation) and all(maker.id() in constant for maker in makers):
             constant[operation.id()] = operation
+    for operation in reversed(list(constant.values())):
+        if any(_leaves(value, constant) and _is_list(value) for value in operation.results()):
+            del constant[operation.id()]  # no tensor to fold, but what it lists may be
     return constant
 
 
@@ -149,10 +153,18 @@ def _frontier(constant: dict[int, Value], mode: str) -> Iterator[Value]:
         if operation.name() in _CONSTANT or (mode == "inverse" and operation.name() != _INVERSE):
             continue
         for value in operation.results():
-            read = value.all_used_ops()
-            outside = mode == "inverse" or any(reader.id() not in constant for reader in read)
-            if read and outside and value.is_dense_tensor_type():
+            read = bool(value.all_used_ops()) if mode == "inverse" else _leaves(value, constant)
+            if read and not _is_list(value):
                 yield value
+
+
+def _leaves(value: Value, constant: dict[int, Value]) -> bool:
+    """Return whether an operation reads ``value`` that is not constant."""
+    return any(reader.id() not in constant for reader in value.all_used_ops())
+
+
+def _is_list(value: Value) -> bool:
+    return not value.is_dense_tensor_type()
 
 
 def _remove_unread(block: Value, constant: dict[int, Value]) -> None:

@@ -60,7 +60,8 @@ def find(path: Path) -> Path:
     if not program.is_file() and Path(f"{stem}.pdmodel").is_file():
         msg = (
             f"{stem}.pdmodel is of Paddle 2; expected {program.name}, which Paddle 3 writes: "
-            "export the checkpoint again with Paddle 3.0 to 3.3 (--paddleocr does)"
+            "export the checkpoint again with Paddle 3.0 to 3.3 (--paddleocr does, with a "
+            "--python that has it)"
         )
         raise PipelineError(msg)
     for file, most in ((program, MAX_PROGRAM_BYTES), (parameters, MAX_PARAMETER_BYTES)):
@@ -95,8 +96,8 @@ def read_pictures(program: Path) -> Pictures:
         raise PipelineError(msg)
     if len(shapes) != 1 or (found := _pictures(shapes[0])) is None:
         msg = (
-            f"{program} takes {str(shapes)[:_MAX_SHOWN]}; expected one input [N, C, H, W] of pictures: 1 or 3 "
-            f"channels, a fixed height, at most {MAX_ELEMENTS} numbers in a run"
+            f"{program} takes {str(shapes)[:_MAX_SHOWN]}; expected one input [N, C, H, W] of "
+            f"pictures: 1 or 3 channels, a fixed height, at most {MAX_ELEMENTS} numbers in a run"
         )
         raise PipelineError(msg)
     return found

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from pipeline.agreement import Agreement
-    from pipeline.inference_model import Folded
+    from pipeline.inference_model import Fold, Folded
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "data" / "starnet_words.npz"
 
@@ -54,7 +54,7 @@ class Source:
     config: Path | None = None
     python: str | None = None
     onnx: Path | None = None
-    fold: Literal["all", "inverse"] = "all"
+    fold: Fold = "all"
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""

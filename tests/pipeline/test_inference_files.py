@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _program(*shapes: Any, inner: str = "1.relu") -> dict[str, Any]:
+def _program(*shapes: object, inner: str = "1.relu") -> dict[str, Any]:
     """Return a program with an input of each shape, and an operator inside of a branch."""
     branch = {"#": "1.if", "regions": [{"blocks": [{"ops": [{"#": inner}]}]}]}
     data = [
