@@ -76,6 +76,8 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int:
 
 
 def _tail(log: Path) -> str:
+    """Return the end of the log, without what a terminal would obey."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - KEPT_BYTES))
-        return stream.read().decode(errors="replace")
+        text = stream.read().decode(errors="replace")
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

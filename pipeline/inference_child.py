@@ -132,7 +132,8 @@ def _constant_operations(block: Value) -> dict[int, Value]:
     constant: dict[int, Value] = {}
     for operation in block.ops:  # in the order of computation
         makers = [value.get_defining_op() for value in operation.operands_source()]
-        if not _starts_anew(operation) and all(maker.id() in constant for maker in makers):
+        known = all(maker is not None and maker.id() in constant for maker in makers)
+        if known and not _starts_anew(operation):
             constant[operation.id()] = operation
     for operation in reversed(list(constant.values())):
         if any(_leaves(value, constant) and _is_list(value) for value in operation.results()):

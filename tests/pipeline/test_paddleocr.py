@@ -95,12 +95,13 @@ def test_the_version_is_what_the_checkout_says(
 
 
 def test_a_failure_ends_with_the_last_lines(checkout: Checkout, tmp_path: Path) -> None:
-    script = "for i in range(9): print('line', i)\nraise KeyError('Architecture')"
+    script = "for i in range(9): print('\\x1b[31mline', i)\nraise KeyError('Architecture')"
     with pytest.raises(ExportError, match=r"failed \(exit 1\): .*KeyError: 'Arch") as failure:
         _run(checkout, script, tmp_path)
     assert failure.value.exit_code == 3
     assert "\n" not in str(failure.value)
     assert "line 0" not in str(failure.value)
+    assert str(failure.value).isprintable()
 
 
 def test_success_without_a_model_is_a_failure(checkout: Checkout, tmp_path: Path) -> None:
