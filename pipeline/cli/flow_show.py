@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from pipeline.flow import Job, Status
     from pipeline.stages.planner import Kind
 
-_STYLES = {"cached": "green", "run": "bold", "left out": "dim", "not chosen": "dim"}
+_STYLES = {
+    "cached": "green",
+    "run": "bold",
+    "perhaps": "yellow",
+    "left out": "dim",
+    "not chosen": "dim",
+}
 _NO_DEVICE = (
     "\nNo Ascend device was used. On a 310P3 the optimised model would be compiled by ATC (float16 "
     "by default, which changes the numbers), run by ais_bench on bin/img_<n>.bin, and its outputs "
@@ -50,6 +56,7 @@ def plan_document(job: Job, statuses: list[Status]) -> dict[str, Any]:
 
 _WORDS: dict[Kind, str] = {
     "run": "to run",
+    "perhaps": "perhaps",
     "cached": "done",
     "left out": "left out",
     "not chosen": "not chosen",
@@ -81,9 +88,13 @@ def show_plan(job: Job, statuses: list[Status]) -> None:
 
 def document_of(work: Path, statuses: list[Status]) -> dict[str, Any]:
     """Return what ``flow run --json`` prints: the report's document, and every text."""
-    from pipeline.report.document import to_document
+    from pipeline.report.document import ITSELF, to_document
+    from pipeline.report.write import HTML_NAME
 
     document = to_document(work)
+    written = any(
+        status.stage.name == ITSELF and status.kind != "not chosen" for status in statuses
+    )
     on_device = document["backend"] == "ascend"
     rectified = (document["verify"] or {}).get("rectified") or {}
     runs = list((document["accuracy"] or {}).get("runs", {}))
@@ -103,6 +114,7 @@ def document_of(work: Path, statuses: list[Status]) -> dict[str, Any]:
         "images_per_s": [row["fps"] for row in (document["bench"] or {}).get("rows", [])],
         "text_agreement": agreement.get("text_agreement"),
         "seconds": {name: seconds for name, seconds in done.items() if seconds is not None},
+        "report": str(work / "report" / HTML_NAME) if written else None,
         "ran": [status.stage.name for status in statuses if status.kind == "run"],
     }
 
@@ -128,6 +140,8 @@ def show(document: dict[str, Any]) -> None:
         f"models: {models['original']} and {models['optimized']}", markup=False, soft_wrap=True
     )
     _show_stages(document)
+    if document["report"]:
+        out.print(f"report: {document['report']}", markup=False, soft_wrap=True)
     if document["device"] is None:
         out.print(_NO_DEVICE, markup=False)
     else:

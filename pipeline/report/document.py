@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.stages.stage import Stage
 
 SCHEMA = "onnx-passes-flow/1"
+ITSELF = "report"  # the stage that writes this document: it cannot say that it is done
 _GRAVEST_FIRST = ("crashed", "failed", "not checkable", "not checked", "passed", "unchanged")
 
 
@@ -59,15 +60,19 @@ def to_document(work: Path) -> dict[str, Any]:
         for name, state in states.items()
         if name not in stale and name not in about["left_out"]
     }
-    versions = {k: v for state in states.values() for k, v in state.basis.versions.items()}
+    pairs = (pair for state in states.values() for pair in state.basis.versions.items())
     return {
         "schema": SCHEMA,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         **{key: about[key] for key in ("recipe", "published", "backend", "hardware", "machine")},
         **{key: about[key] for key in ("data", "digests", "batches")},
         "models": {what: str(work / path) for what, path in about["models"].items()},
-        "versions": dict(sorted(versions.items())),
-        "stages": [_stage(stage, read[stage.name], about["left_out"], stale) for stage in STAGES],
+        "versions": dict(sorted(pairs)),
+        "stages": [
+            _stage(stage, read[stage.name], about["left_out"], stale)
+            for stage in STAGES
+            if stage.name != ITSELF
+        ],
         "passes": _passes(good),
         **{name: good.get(name) for name in ("verify", "lint", "compile")},
         "accuracy": _accuracy(good),

@@ -1,9 +1,11 @@
-"""compile: one .om a batch size, with ATC."""
+"""compile: one .om a batch size, with ATC; a size that is compiled already is not again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pipeline.stages.content import code_digest, digest
+from pipeline.stages.parts import Parts
 from pipeline.stages.stage import OURS, Made, Stage, Watcher, below, command
 
 if TYPE_CHECKING:
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ascend.atc.compiler import Compiled
+    from ascend.atc.compiler import Job as AtcJob
+    from ascend.toolkit import Toolkit
     from pipeline.stages.content import Records
     from pipeline.stages.job import Job
 
@@ -53,8 +57,7 @@ class Compile(Stage):
         return [command("compile", job.optimized, *words)]
 
     def run(self, job: Job, watcher: Watcher) -> Made:
-        """Compile one batch size after the other; each file appears when ATC is done with it."""
-        from ascend.atc.compiler import compile_model
+        """Compile one batch size after the other; those of an earlier run are kept."""
         from ascend.toolkit import find_toolkit
         from onnx_passes.core.model_io import load
         from pipeline.cli.compile_request import Request, plans, refuse_unverified
@@ -63,40 +66,54 @@ class Compile(Stage):
         request = Request(job.optimized, job.soc, batches=job.batches)
         planned = plans(request, model, toolkit.version)
         refuse_unverified(model, job.optimized, toolkit.version, force=False)
-        done: list[Compiled] = []
+        parts = Parts(job.work, self.name, self._basis(job))
+        found: dict[str, dict[str, Any]] = {}
         for plan in planned:
-            one = compile_model(
-                plan.job, toolkit, timeout_s=job.settings.timeout_s, on_line=watcher.line
-            )
-            done.append(_refuse_failed(one))
-            watcher.progress(len(done), len(planned))
-        files = [one.file for one in done if one.file]
-        told = zip(job.batches, done, files, strict=True)
-        found = {str(batch): _document(one, file) for batch, one, file in told}
+            one = parts.get(plan.label)
+            if one is None:
+                one = _compiled(plan.job, toolkit, job, watcher)
+                parts.add(plan.label, job.work / one["file"], one)
+            found[plan.label] = one
+            watcher.progress(len(found), len(planned))
         names = {batch: one["file"] for batch, one in found.items()}
         about = {"toolkit": toolkit.version, "soc": job.soc, "files": names}
-        return Made({**about, "compiled": found}, tuple(files))
+        outputs = tuple(job.work / name for name in names.values())
+        return Made({**about, "compiled": found}, outputs)
+
+    def _basis(self, job: Job) -> list[Any]:
+        """Return what every batch size depends on."""
+        from onnx_passes.core.versions import installed
+
+        told = {key: value for key, value in self.options(job).items() if key != "batches"}
+        model = digest(job.optimized)
+        return [model, told, installed(self.packages), code_digest(self.code)]
 
 
-def _refuse_failed(one: Compiled) -> Compiled:
+def _compiled(planned: AtcJob, toolkit: Toolkit, job: Job, watcher: Watcher) -> dict[str, Any]:
+    """Compile one batch size; the file appears when ATC is done with it."""
+    from ascend.atc.compiler import compile_model
+
+    timeout_s = job.settings.timeout_s
+    one = compile_model(planned, toolkit, timeout_s=timeout_s, on_line=watcher.line)
+    _refuse_failed(one)
+    return {
+        "file": one.file.name if one.file else "",
+        "bytes": one.size_bytes,
+        "seconds": one.seconds,
+        "arguments": one.job.flags.arguments(),
+        "warnings": [f"{entry.code}: {entry.text}" for entry in one.report.warnings],
+    }
+
+
+def _refuse_failed(one: Compiled) -> None:
     from ascend.atc.remedies import plain_remedy, remedy_for
     from ascend.errors import ToolFailedError
 
     if one.file is not None:
-        return one
+        return
     first = one.report.errors[0] if one.report.errors else None
     remedy = remedy_for(first) if first else plain_remedy(one.output)
     advice = f"; {remedy.text}" if remedy else ""
     where = f"log, command and environment are in {one.job.failed}"
     msg = f"ATC on {one.job.flags.output}: {one.verdict}: {one.reason}{advice}; {where}"
     raise ToolFailedError(msg)
-
-
-def _document(one: Compiled, file: Path) -> dict[str, Any]:
-    return {
-        "file": file.name,
-        "bytes": one.size_bytes,
-        "seconds": one.seconds,
-        "arguments": one.job.flags.arguments(),
-        "warnings": [f"{entry.code}: {entry.text}" for entry in one.report.warnings],
-    }

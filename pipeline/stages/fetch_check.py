@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pipeline.errors import FlowError, MissingExtraError
 from pipeline.stages.content import Records, digest
 from pipeline.stages.data_sample import feeds_of
+from pipeline.stages.rendering import RENDER_SEED, render
 from pipeline.stages.stage import OURS, Made, Stage, Watcher, command, relative
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from pipeline.stages.job import Job
 
-RENDER_SEED = 310
 PACKAGES = (OURS, "onnx", "onnx-ir", "onnxruntime", "onnxsim", "numpy")
 _EXPORT = ("paddle", "paddle2onnx")
 
@@ -33,6 +33,7 @@ class FetchCheck(Stage):
         "eval",
         "pipeline/stages/fetch_check.py",
         "pipeline/stages/data_sample.py",
+        "pipeline/stages/rendering.py",
     )
 
     def inputs(self, job: Job) -> Mapping[str, Path | Records]:
@@ -56,7 +57,7 @@ class FetchCheck(Stage):
         return {
             "recipe": [job.recipe.name, job.recipe.title],
             "published": job.recipe.published,
-            "words": None if job.settings.data else job.recipe.words,
+            "words": None if job.settings.data else {**job.recipe.words, "seed": RENDER_SEED},
             "backend": job.settings.backend,
             "batches": job.batches,
             "hardware": job.hardware,
@@ -90,7 +91,7 @@ class FetchCheck(Stage):
         if job.data is None:
             return Made({**about, "data": None})
         if job.settings.data is None:
-            _render(job.data, job.recipe.words)
+            render(job.work, job.data, job.recipe.words)
         sets, good = feeds_of(job, watcher)
         data = {"path": str(job.data), "rendered": job.settings.data is None}
         data |= {"records": sets, "usable": good}
@@ -126,17 +127,6 @@ def _refuse_missing_tools(job: Job) -> None:
         from ascend.toolkit import find_toolkit
 
         find_ais_bench(job.settings.python, find_toolkit(job.settings.toolkit))
-
-
-def _render(folder: Path, words: dict[str, int]) -> None:
-    from eval.errors import import_extra
-    from eval.render import write_lmdb_tree
-
-    try:
-        write_lmdb_tree(folder, words, seed=RENDER_SEED)
-    except import_extra("lmdb").Error as error:  # a full disk has no OSError there
-        msg = f"cannot write words to {folder}: {error}"
-        raise FlowError(msg) from error
 
 
 def _machine() -> dict[str, Any]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pipeline.stages.stage import Stage
     from pipeline.stages.state import State
 
-Kind = Literal["cached", "run", "left out", "not chosen"]
+FORCED = "--force"
+Kind = Literal["cached", "run", "perhaps", "left out", "not chosen"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Status:
 
     Attributes:
         stage: The stage.
-        kind: ``cached``: done before, with the same inputs; ``run``; ``left out`` of this flow;
-            ``not chosen``.
+        kind: ``cached``: done before, with the same inputs; ``run``; ``perhaps``, in a plan: it
+            runs if a stage before it makes something else; ``left out`` of this flow; ``not
+            chosen``.
         reason: Why.
         state: What it left, if it is cached.
     """
@@ -35,18 +37,19 @@ class Status:
     reason: str = ""
     state: State | None = None
 
+    @property
+    def forced(self) -> bool:
+        """Whether it runs because the user wants it to, done or not."""
+        return self.reason == FORCED
+
 
 def plan(job: Job, chosen: frozenset[str], *, force: bool = False) -> list[Status]:
-    """Return what would become of every stage; nothing runs and nothing is written.
-
-    A stage whose input would be made again counts as one that runs, though it may turn out that
-    its input is the same.
-    """
+    """Return what would become of every stage; nothing runs and nothing is written."""
     found: list[Status] = []
     pending: set[str] = set()
     for stage in STAGES:
         status = _planned(stage, job, chosen, pending, force=force)
-        if status.kind == "run":
+        if status.kind in {"run", "perhaps"}:
             pending.add(stage.name)
         if status.state is not None:
             job.states[stage.name] = status.state
@@ -62,7 +65,7 @@ def status_of(stage: Stage, job: Job, *, force: bool = False) -> Status:
     if state is not None:
         why = basis_of(stage, job).changes(state.basis) or _tampered(job, state)
     if why or force:
-        return Status(stage, "run", "--force" if force else why)
+        return Status(stage, "run", FORCED if force else why)
     return Status(stage, "cached", state=state)
 
 
@@ -76,15 +79,6 @@ def basis_of(stage: Stage, job: Job) -> Basis:
     )
 
 
-def why_not_ready(statuses: list[Status], chosen: frozenset[str]) -> str:
-    """Return which stage that is not chosen the chosen ones wait for; or an empty string."""
-    before = needed(chosen)
-    for status in statuses:
-        if status.stage.name in before and status.kind == "run":
-            return f"stage {status.stage.name!r} has to run first ({status.reason})"
-    return ""
-
-
 def _planned(
     stage: Stage, job: Job, chosen: frozenset[str], pending: set[str], *, force: bool
 ) -> Status:
@@ -93,9 +87,13 @@ def _planned(
         return Status(stage, "not chosen")
     if reason := stage.why_not(job):
         return Status(stage, "left out", reason)
+    if force and is_chosen:
+        return Status(stage, "run", FORCED)
     if above := [name for name in stage.after if name in pending]:
-        return Status(stage, "run", f"after {', '.join(above)}")
-    return status_of(stage, job, force=force and is_chosen)
+        _, why = read_state(job.work, stage.name)
+        changed = f"if {' or '.join(above)} makes something else"
+        return Status(stage, "run", why) if why else Status(stage, "perhaps", changed)
+    return status_of(stage, job)
 
 
 def _tampered(job: Job, state: State) -> str:

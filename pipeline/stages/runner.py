@@ -93,7 +93,7 @@ def _run(status: Status, job: Job, watcher: Watcher) -> State:
     watcher.stage(stage.name, status.reason)
     _logger.info("%s: %s", stage.name, status.reason)
     with _one_line(stage.name, job):
-        drop_state(job.work, stage.name)
+        drop_state(job.work, stage.name, parts=status.forced)
         basis = basis_of(stage, job)
         started = time.perf_counter()
         made = stage.run(job, watcher)

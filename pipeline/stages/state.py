@@ -101,9 +101,16 @@ def read_state(work: Path, stage: str) -> tuple[State | None, str]:
         return None, "its state file cannot be read"
 
 
-def drop_state(work: Path, stage: str) -> None:
-    """Forget that a stage was done."""
+def parts_file(work: Path, stage: str) -> Path:
+    """Return where a stage that has parts notes those that are done."""
+    return work / FOLDER / f"{stage}.parts.json"
+
+
+def drop_state(work: Path, stage: str, *, parts: bool) -> None:
+    """Forget that a stage was done, and its parts too if that is asked for."""
     state_file(work, stage).unlink(missing_ok=True)
+    if parts:
+        parts_file(work, stage).unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ascend.toolkit
-from ascend.errors import AscendError, MissingToolError, ToolFailedError
+from ascend.errors import MissingToolError, ToolFailedError
 from pipeline.flow import NAMES, plan, to_document
 from pipeline.stages import bench
 from tests.ascend.standins.toolkit import make_toolkit
-from tests.pipeline.flow_case import EVERYTHING, RECORDS, WORDS, finish, small_job
+from tests.pipeline.flow_case import EVERYTHING, RECIPE, RECORDS, WORDS, finish, small_job
 
 if TYPE_CHECKING:
     from pipeline.flow import Job
@@ -34,8 +34,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def device_job(folder: Path, root: Path, **settings: Any) -> Job:  # noqa: ANN401  fields of Settings
-    from tests.pipeline.flow_case import RECIPE
-
     given = {"backend": "ascend", "toolkit": root, "python": sys.executable, "batches": ()}
     return small_job(folder, WORDS, RECIPE + PUBLISHED, **{**given, **settings})
 
@@ -105,7 +103,8 @@ def test_another_toolkit_compiles_again(
     reasons = {
         status.stage.name: status.reason for status in plan(device_job(folder, other), EVERYTHING)
     }
-    assert reasons["simplify"] == "after fetch-check"  # whether it runs, fetch-check will tell
+    assert reasons["fetch-check"] == "changed: option toolkit"
+    assert reasons["simplify"] == "if fetch-check makes something else"
     chosen = frozenset({"fetch-check", "simplify", "optimize", "verify", "lint", "compile"})
     batches = {"batches": (8,)}
     assert finish(device_job(folder, other, **batches), chosen) == [
@@ -119,12 +118,49 @@ def test_a_compiler_that_fails_ends_the_flow_and_keeps_what_is_done(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setenv("STANDIN_ATC_FAIL", "E10001")
-        patch.setattr("ascend.atc.compiler._made", lambda *_: None)
-        with pytest.raises(ToolFailedError, match=r"ATC on small_ascend_bs8: failed: .*\.failed"):
+        patch.setenv("STANDIN_ATC_CRASH", "11")
+        with pytest.raises(ToolFailedError, match=r"ATC on small_ascend_bs8: crashed: .*\.failed"):
             finish(device_job(tmp_path, root, batches=(8,)))
     chosen = EVERYTHING - {"bench", "report", "infer", "score", "preprocess"}
     assert finish(device_job(tmp_path, root, batches=(8,)), chosen) == ["compile"]
+
+
+def test_the_name_that_atc_gives_a_model_is_the_one_that_runs(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_ATC_NAME", "linux_x86_64")
+    finish(device_job(tmp_path, root, batches=(8,)))
+    document = to_document(tmp_path / "work")
+    assert document["accuracy"]["runs"]["bs8"]["model"] == "small_ascend_bs8_linux_x86_64.om"
+    assert document["bench"]["rows"][0]["model"] == "small_ascend_bs8_linux_x86_64.om"
+    assert finish(device_job(tmp_path, root, batches=(8,))) == []
+
+
+def test_a_batch_size_that_is_compiled_is_kept_when_others_join_or_fail(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = EVERYTHING - {"bench", "report", "infer", "score", "preprocess"}
+
+    def made(*batches: int, force: bool = False) -> dict[int, int]:
+        """Return when each compiled model was made."""
+        finish(device_job(tmp_path, root, batches=batches), chosen, force=force)
+        files = {batch: tmp_path / "work" / f"small_ascend_bs{batch}.om" for batch in batches}
+        return {batch: file.stat().st_ino for batch, file in files.items()}
+
+    first = made(8)
+    with monkeypatch.context() as patch:
+        patch.setenv("STANDIN_ATC_ONLY", "_bs4")
+        patch.setenv("STANDIN_ATC_CRASH", "11")
+        with pytest.raises(ToolFailedError, match="bs4"):
+            made(1, 8, 4)
+    one = (tmp_path / "work" / "small_ascend_bs1.om").stat().st_ino
+    second = made(1, 8, 4)
+    assert (second[1], second[8]) == (one, first[8])
+    (tmp_path / "work" / "small_ascend_bs8.om").write_bytes(b"other")
+    third = made(8)
+    assert third[8] != first[8]
+    (tmp_path / "work" / ".flow" / "compile.parts.json").write_text('{"parts": [1]}')
+    assert made(8, force=True)[8] != third[8]
 
 
 def test_without_a_toolkit_it_ends_before_any_work(
@@ -138,4 +174,3 @@ def test_without_a_toolkit_it_ends_before_any_work(
     with pytest.raises(MissingToolError, match="no CANN toolkit"):
         finish(job)
     assert not job.optimized.exists()
-    assert issubclass(MissingToolError, AscendError)
