@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cli.console import out
+from pipeline.cli.flow_figures import show_figures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,12 +130,7 @@ def show(document: dict[str, Any]) -> None:
         counts = document["lint"]["counts"].items()
         told = ", ".join(f"{level} {count}" for level, count in counts)
         out.print(f"lint for CANN {document['lint']['cann']}: {told}\n", markup=False)
-    out.print(_figures_table(document))
-    accuracy = document["accuracy"]
-    for run, one in (accuracy["agreement"] if accuracy else {}).items():
-        records = accuracy["runs"][run]["overall"]["records"]
-        which = "" if len(accuracy["agreement"]) == 1 else f", {run}"
-        out.print(f"\ntext agreement: {one['text_agreement']:.2%} of {records} records{which}")
+    show_figures(document)
     models = document["models"]
     out.print(
         f"models: {models['original']} and {models['optimized']}", markup=False, soft_wrap=True
@@ -199,46 +195,6 @@ def _show_verify(verify: dict[str, Any]) -> None:
             out.print(f"rectified image, {what}: {sentence}", markup=False)
         if rectified["moves"] is not None:
             out.print(f"(from one image to another it moves by {rectified['moves']:.3g})")
-
-
-def _figures_table(document: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    runs = list((document["accuracy"] or {}).get("runs", {}))
-    columns = ["original", *(_column(run, len(runs)) for run in runs[1:] or ["bs"])]
-    where = "ais_bench" if document["device"] else "onnxruntime, CPU"
-    table.add_column(where, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
-    passes = document["passes"]
-    if passes:
-        nodes = [str(passes[key]["nodes"]) for key in ("before", "after")]
-        gone = sorted(set(passes["before"]["operators"]) - set(passes["after"]["operators"]))
-        table.add_row("nodes", *nodes)
-        table.add_row("operators gone", "", ", ".join(gone))
-    for key in ("acc", "norm_edit_dis") if runs else ():
-        figures = document["accuracy"]["runs"].values()
-        table.add_row(key, *(f"{one['overall'][key]:.6f}" for one in figures))
-    for row in _speeds(document):
-        table.add_row(*row)
-    return table
-
-
-def _column(run: str, runs: int) -> str:
-    single = 2  # the original and one batch size
-    return "optimised" if runs <= single else f"optimised, {run}"
-
-
-def _speeds(document: dict[str, Any]) -> list[list[str]]:
-    """Return images a second, a row a batch size: of the original, if it was measured, and ours."""
-    found: dict[int, list[str]] = {}
-    for row in (document["bench"] or {}).get("rows", []):
-        blank = [""] if row["on_device"] else []
-        found.setdefault(row["batch"], blank).append(f"{row['fps']:.0f}")
-    batches = list(found)
-    return [
-        [f"images/s, batch {batch}", first, *[""] * batches.index(batch), *ours]
-        for batch, (first, *ours) in found.items()
-    ]
 
 
 def _show_stages(document: dict[str, Any]) -> None:

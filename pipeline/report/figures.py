@@ -20,8 +20,7 @@ def accuracy(document: Mapping[str, Any]) -> list[Html]:
     if found is None:
         return []
     rows = []
-    for run, figures in found["runs"].items():
-        what = "original" if run == "original" else f"optimised, batch {figures['batch'] or run}"
+    for what, figures in _alike(found["runs"]):
         where = origin(from_device=figures["from_device"])
         for data, score in (*_groups(figures), ("all", figures["overall"])):
             gap = _gap(score, published) if data == "all" else ""
@@ -83,6 +82,20 @@ def compiled(found: Mapping[str, Any] | None) -> list[Html]:
 
 def _list(one: Mapping[str, Any]) -> Html:
     return join(*(element("div", line) for line in one["warnings"]))
+
+
+def _alike(runs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return runs with a name for each; batch sizes that score the same everywhere are one."""
+    groups: dict[str, tuple[list[str], Any]] = {}
+    for run, figures in runs.items():
+        told = [figures[key] for key in ("overall", "datasets", "from_device")]
+        key = run if run == "original" else str(told)
+        names, _ = groups.setdefault(key, ([], figures))
+        names.append("original" if run == "original" else run.removeprefix("bs"))
+    return [
+        (names[0] if names[0] == "original" else f"optimised, batch {', '.join(names)}", figures)
+        for names, figures in groups.values()
+    ]
 
 
 def _groups(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -36,7 +36,7 @@ _SCRATCH = re.compile(
     r"\.(onnx-passes-[a-z0-9_]{8}|(bin|data|original|bs[0-9]+|.+_bs[0-9]+)\.[a-z0-9_]{8}"
     r"|onnx-passes-feeds\.[0-9]+\.npz|.+\.[0-9]+\.part)"
 )
-_IN = ("", "results", "report", "scores", ".flow")
+_IN = ("", "results", "report", ".flow")
 
 
 def run(job: Job, chosen: frozenset[str], watcher: Watcher, *, force: bool = False) -> list[Status]:

@@ -76,7 +76,7 @@ class Score(Stage):
 
 def scores(work: Path, run: str) -> Path:
     """Return the file with all figures and texts of a run."""
-    return work / "scores" / f"{run}.json"
+    return work / "results" / f"{run}.json"  # where infer made a folder: a shell makes none
 
 
 def _command(job: Job, run: str) -> str:
