@@ -277,7 +277,9 @@ def test_an_interrupt_ends_atc_and_leaves_no_folder(
 ) -> None:
     monkeypatch.setenv("STANDIN_ATC_HANG", "1")
     words = ["-v", "compile", str(checked), "--soc", "310P3", "--toolkit", str(root)]
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *words]
+    # What a shell starts in the background ignores the signal, and so do its children.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listen}; from pipeline.cli import main; main()", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = next(line for line in process.stderr if "net_bs1: " in line)
