@@ -54,7 +54,7 @@ PRESETS = (
     ),
     Preset(
         "ascend310p-cann5",
-        f"{_FOR_THE_PARSER},decompose-grid-sample{{form=rows}},"
+        f"{_FOR_THE_PARSER},decompose-grid-sample{{form=rows,target=ascend310p}},"
         f"set-opset{{version=11}},narrow-int64,{_CLEAN_UP}",
         "For CANN 5: opset 11 and no GridSample; put pin-shape before it, and no Shape is left.",
         "CANN 5.0.4 operator list for ONNX (opset 9 to 13): https://www.hiascend.com/document",

@@ -37,7 +37,7 @@ _PARSED: dict[Why, str] = {"shape unknown": "OP007", "type unknown": "OP007"}
 _GRID_SAMPLE: dict[Why, str] = {"not listed": "GS001", "opset": "GS002"}
 # How the passes for the device take an operator apart; rows of Gather stay on the AI Core.
 _TAKE_APART = {
-    "GridSample": "decompose-grid-sample{form=rows}",
+    "GridSample": "decompose-grid-sample{form=rows,target=ascend310p}",
     "AffineGrid": "decompose-affine-grid",
     "Loop": "unroll-loop",
 }

@@ -1,4 +1,4 @@
-"""Which form fits a node, and into how many runs its points are cut.
+"""Which form fits a node, into how many runs its points are cut, and what fetches a row.
 
 ``auto`` chooses among the two exact forms. The others are there to be asked for: ``packed`` and
 ``tent`` round differently, and whether they pay on a matrix unit is not measured.
@@ -22,6 +22,7 @@ ROWS_FROM_CHANNELS = 32
 # cache, enough to be worth the nodes.
 CPU_RUN_BYTES = 6 << 20
 CPU_MOST_RUNS = 256
+VOLUME = 3  # spatial axes
 
 # CANN 8.1 configuration of GatherElements: it falls to AI CPU from these sizes on, both together.
 AI_CPU_DATA_BYTES = 3_072_000
@@ -30,11 +31,19 @@ AI_CPU_INDEX_COUNT = 2048
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A form, the number of points in a run (0: all), and the reason in words."""
+    """How to write a node.
+
+    Attributes:
+        form: The form.
+        chunk: The number of points in a run; 0: all.
+        reason: Why, in words; may be empty.
+        fetch: The operator that fetches rows, ``Gather`` or ``GatherND``.
+    """
 
     form: str
     chunk: int
     reason: str
+    fetch: str
 
 
 def choose(problem: Problem, form: str, target: str, chunk: int, max_bytes: int) -> Choice:
@@ -43,7 +52,7 @@ def choose(problem: Problem, form: str, target: str, chunk: int, max_bytes: int)
     Args:
         problem: The node.
         form: The form that was asked for, or ``auto``.
-        target: ``cpu`` or ``ascend310p``; only ``auto`` looks at it.
+        target: ``cpu`` or ``ascend310p``.
         chunk: The run length that was asked for, or 0.
         max_bytes: Bound on what one run keeps in memory beside x and y, or 0.
     """
@@ -59,7 +68,9 @@ def choose(problem: Problem, form: str, target: str, chunk: int, max_bytes: int)
             reason = f"{reason}; {note}" if reason else note
         elif chunk == 0 or limit < chunk:
             chunk = limit
-    return Choice(form, _in_whole_rows(problem, chunk), reason)
+    # Measured: eight short rows a point are worth the int64 index of GatherND, four are not.
+    volume = target == "cpu" and problem.spatial == VOLUME
+    return Choice(form, _in_whole_rows(problem, chunk), reason, "GatherND" if volume else "Gather")
 
 
 def _in_whole_rows(problem: Problem, chunk: int) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from onnx_passes.grid_sample import coordinates, padding
+from onnx_passes.grid_sample import coordinates, fetch, padding
 from onnx_passes.grid_sample.site import integer
 
 if TYPE_CHECKING:
@@ -38,10 +38,12 @@ class Corners:
     Attributes:
         site: The node.
         taps: Number of taps on one axis.
-        offsets: int32 offset into the table for each axis and tap; with a frame, for one only.
+        offsets: Offset into the table for each axis and tap; with a frame, for one only. int32
+            [N, 1, P] in elements, or numbers of rows (see ``fetch``).
         steps: With a frame, the distance in the table of one tap on each axis; else empty.
         weights: Weight for each axis and tap; empty for nearest.
         products: Weight for each corner, where ONNX Runtime multiplies the weights first.
+        index: Type of offsets and steps.
     """
 
     site: Site
@@ -50,6 +52,7 @@ class Corners:
     steps: list[Operand]
     weights: list[list[Operand]]
     products: dict[tuple[int, ...], Operand]
+    index: ir.DataType
 
     def all(self) -> list[tuple[int, ...]]:
         """Return every corner, a tap for each axis in grid order; the first axis is innermost."""
@@ -83,7 +86,7 @@ class Corners:
                 weights=[[parts[run] for parts in axis] for axis in weights],
                 products={key: parts[run] for key, parts in products.items()},
             )
-            for run in range(len(runs.all()))
+            for run in range(len(runs.lengths))
         ]
 
     def with_slowest(self, change: Callable[[Operand], Operand]) -> Corners:
@@ -91,19 +94,25 @@ class Corners:
         slowest = [change(offset) for offset in self.offsets[-1]]
         return dataclasses.replace(self, offsets=[*self.offsets[:-1], slowest])
 
-    def together(self, groups: list[list[tuple[int, ...]]]) -> list[Operand]:
-        """Return for each group of corners their indices side by side, int32 [N, P, n]."""
+    def together(self, groups: list[list[tuple[int, ...]]], runs: Runs) -> list[list[Operand]]:
+        """Return for each run and group of corners their rows side by side, [N, P, n]."""
         emit, site = self.site.emit, self.site
         sizes = [site.batch, site.points, integer(1)]
         if self.steps and all(isinstance(step, np.ndarray) for step in self.steps):
-            first = emit.reshape(self.offsets[0][0], sizes, hint="corner_rows")
-            patterns = [np.concatenate([self._distance(one) for one in group]) for group in groups]
-            return [emit.math("Add", first, pattern, hint="corners") for pattern in patterns]
-        indices = self.indices()
-        return [
-            emit.concat([emit.reshape(indices[one], sizes, hint="corner_rows") for one in group], 2)
-            for group in groups
-        ]
+            first = fetch.numbered(site, self.offsets[0][0], sizes, "corner_rows")
+            patterns = [
+                fetch.pattern(site, [self._distance(one) for one in group]) for group in groups
+            ]
+            return [  # added run by run, while the sum is small enough to stay in the cache
+                [emit.math("Add", part, pattern, hint="corners") for pattern in patterns]
+                for part in runs.cut(first, 1)
+            ]
+        rows = {
+            corner: fetch.numbered(site, index, sizes, "corner_rows")
+            for corner, index in self.indices().items()
+        }
+        joined = [emit.concat([rows[one] for one in group], 2) for group in groups]
+        return [list(each) for each in zip(*(runs.cut(one, 1) for one in joined), strict=True)]
 
     def _from_first(self, corner: tuple[int, ...]) -> Operand:
         first, distance = self.offsets[0][0], self._distance(corner)
@@ -113,10 +122,11 @@ class Corners:
 
     def _distance(self, corner: tuple[int, ...]) -> Operand:
         emit = self.site.emit
-        total: Operand = np.zeros(1, np.int32)
+        total: Operand = np.zeros(1, self.index.numpy())
         for tap, step in zip(corner, self.steps, strict=True):
             if tap:
-                moved = emit.math("Mul", step, np.array([tap], np.int32), hint="taps")
+                taps = np.array([tap], self.index.numpy())
+                moved = emit.math("Mul", step, taps, hint="taps")
                 total = moved if _is_zero(total) else emit.math("Add", total, moved, hint="taps")
         return total
 
@@ -127,8 +137,8 @@ def corners_of(site: Site, *, channels_last: bool) -> Corners:
     Args:
         site: The node.
         channels_last: Whether channels follow points in the pixels. Weights are [N, 1, P, 1] then
-            instead of [N, 1, P], and the offsets [N, 1, P] count from the first picture of the
-            batch instead of the point's own.
+            instead of [N, 1, P], and the offsets are numbers of rows that count from the first
+            picture of the batch instead of the point's own.
     """
     emit = site.emit
     with emit.precise():
@@ -140,14 +150,17 @@ def corners_of(site: Site, *, channels_last: bool) -> Corners:
         whole = [emit.cast(position, INDEX, hint="whole") for position in positions]
     strides = _strides(site)
     offsets = _offsets(site, whole, strides, channels_last=channels_last)
-    steps = [emit.cast(stride, INDEX, hint="step") for stride in strides]
+    index = fetch.number_dtype(site) if channels_last else INDEX
+    steps = [emit.cast(stride, index, hint="step") for stride in strides]
     if channels_last:
+        sizes = [site.batch, integer(1), site.points]
+        offsets = [[fetch.numbered(site, one, sizes, "row") for one in axis] for axis in offsets]
         shape = [site.batch, integer(site.problem.spatial), site.points, integer(1)]
         weighted = [emit.reshape(weight, shape, hint="weight_rows") for weight in weighted]
     weights = _by_axis(site, weighted, "weight")
     products = _products(site, weights) if _sums_corners(site) else {}
     framed = padding.frame_of(site) > 0
-    return Corners(site, taps.count, offsets, steps if framed else [], weights, products)
+    return Corners(site, taps.count, offsets, steps if framed else [], weights, products, index)
 
 
 def _offsets(

@@ -1,7 +1,7 @@
 """The forms of the rewritten graph: how the pixels are fetched and summed.
 
 ``elements``  GatherElements on x as [N, C, H*W], with the index repeated for every channel
-``rows``      Gather on axis 0 of a table [N*H*W, C], one row of channels for each point
+``rows``      Gather or GatherND on a table [N*H*W, C], one row of channels for each point
 
 Both add in ONNX Runtime's order. The forms that let a MatMul add are in ``matmul``.
 """
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_passes.grid_sample import padding
+from onnx_passes.grid_sample import fetch, padding
 from onnx_passes.grid_sample.corners import INDEX, Corners, corners_of
-from onnx_passes.grid_sample.runs import Run, Runs
+from onnx_passes.grid_sample.runs import Runs
 from onnx_passes.grid_sample.site import integer, static_dims
 
 if TYPE_CHECKING:
@@ -36,43 +36,57 @@ def elements(site: Site) -> ir.Value:
     table = padding.framed(site, wide_pixels(site), 2)
     pixels = site.product(padding.table_extents(site), "picture_pixels")
     flat = emit.reshape(table, [site.batch, site.channels, pixels], hint="flat")
-    runs = Runs.of(site, by_picture=False)
+    runs = Runs.of(site)
 
-    def total(corners: Corners, run: Run) -> Operand:
-        sizes = [run.batch, site.channels, run.length]
+    def total(corners: Corners, length: Operand) -> Operand:
+        sizes = [site.batch, site.channels, length]
         dims = static_dims(sizes)
-        return blend(
-            corners.with_slowest(functools.partial(_spread, site, sizes)),
-            lambda index: emit.op(
+        spread = corners.with_slowest(functools.partial(_spread, site, sizes))
+        pixels: dict[tuple[int, ...], Operand] = {
+            corner: emit.op(
                 "GatherElements", flat, index, hint="pixel", dtype=dtype, dims=dims, axis=2
-            ),
-            lambda term: emit.reshape(term, runs.shape(run), hint="term"),
-        )
+            )
+            for corner, index in spread.indices().items()
+        }
+        shape = runs.shape(length)
+        return blend(corners, pixels, lambda term: emit.reshape(term, shape, hint="term"))
 
-    return finish(runs, list(map(total, corners.in_runs(runs), runs.all())))
+    return finish(runs, list(map(total, corners.in_runs(runs), runs.lengths)))
 
 
+def picture_by_picture(form: Callable[[Site], ir.Value]) -> Callable[[Site], ir.Value]:
+    """Let ``form`` treat each picture alone where points are cut into runs.
+
+    A picture's table and coordinates stay in the cache while its runs use them, and make room for
+    the next one's.
+    """
+
+    @functools.wraps(form)
+    def each(site: Site) -> ir.Value:
+        if not site.in_runs:
+            return form(site)
+        parts: list[Operand] = [form(picture) for picture in site.pictures()]
+        return site.emit.value(site.emit.concat(parts, 0, "pictures"))
+
+    return each
+
+
+@picture_by_picture
 def rows(site: Site) -> ir.Value:
     """Emit the form ``rows`` and return y."""
     corners = corners_of(site, channels_last=True)
     if corners.weights and not corners.products and isinstance(site.channels, np.ndarray):
         return _long_rows(site, corners, int(site.channels.item()))
-    emit, dtype = site.emit, site.problem.compute
-    table = rows_table(site)
-    runs = Runs.of(site, by_picture=True)
-
-    def total(corners: Corners, run: Run) -> Operand:
-        dims = static_dims([run.batch, integer(1), run.length, site.channels])
-        last = blend(
-            corners,
-            lambda index: emit.op(
-                "Gather", table, index, hint="pixel", dtype=dtype, dims=dims, axis=0
-            ),
-            lambda term: term,
-        )
-        return channels_first(runs, run, last)
-
-    return finish(runs, list(map(total, corners.in_runs(runs), runs.all())))
+    runs, table = Runs.of(site), rows_table(site)
+    parts = []
+    for piece, length in zip(corners.in_runs(runs), runs.lengths, strict=True):
+        sizes = [site.batch, integer(1), length]
+        pixels: dict[tuple[int, ...], Operand] = {
+            corner: fetch.rows_at(site, table, index, sizes)
+            for corner, index in piece.indices().items()
+        }
+        parts.append(channels_first(runs, length, blend(piece, pixels, lambda term: term)))
+    return finish(runs, parts)
 
 
 def _long_rows(site: Site, corners: Corners, channels: int) -> ir.Value:
@@ -83,48 +97,43 @@ def _long_rows(site: Site, corners: Corners, channels: int) -> ir.Value:
     """
     emit, taps = site.emit, corners.taps
     slow = list(itertools.product(range(taps), repeat=site.problem.spatial - 1))
-    runs = Runs.of(site, by_picture=True)
+    runs = Runs.of(site)
     table = rows_table(site)
-    groups = corners.together([[(tap, *rest) for rest in slow] for tap in range(taps)])
-    indices = [runs.cut(group, 1) for group in groups]
-    weighing = dataclasses.replace(corners, offsets=[])
+    indices = corners.together([[(tap, *rest) for rest in slow] for tap in range(taps)], runs)
+    weighing = dataclasses.replace(corners, offsets=[]).in_runs(runs)
     parts = []
-    for number, (piece, run) in enumerate(zip(weighing.in_runs(runs), runs.all(), strict=True)):
-        fetch = functools.partial(_long_row, site, table, run, len(slow))
-        terms = [fetch(index[number]) for index in indices]
+    for piece, length, each in zip(weighing, runs.lengths, indices, strict=True):
+        terms = [_long_row(site, table, length, len(slow), index) for index in each]
         width = len(slow) * channels
         total = _weighted(emit, piece.weights[0], terms)
         for weights in piece.weights[1:]:
             width //= taps
             terms = emit.split(total, 3, [width] * taps, "next_axis")
             total = _weighted(emit, weights, terms)
-        parts.append(channels_first(runs, run, total))
+        parts.append(channels_first(runs, length, total))
     return finish(runs, parts)
 
 
-def _long_row(site: Site, table: ir.Value, run: Run, count: int, index: Operand) -> Operand:
+def _long_row(site: Site, table: ir.Value, points: Operand, count: int, index: Operand) -> Operand:
     """Fetch ``count`` rows for each point as one, [N, 1, P, count * C]."""
-    sizes = [run.batch, run.length, integer(count), site.channels]
-    dims = static_dims(sizes)
-    rows = site.emit.op("Gather", table, index, hint="pixels", dtype=table.dtype, dims=dims, axis=0)
+    rows = fetch.rows_at(site, table, index, [site.batch, points, integer(count)])
     length = site.emit.math("Mul", site.channels, integer(count))
-    return site.emit.reshape(rows, [run.batch, integer(1), run.length, length], hint="long_row")
+    return site.emit.reshape(rows, [site.batch, integer(1), points, length], hint="long_row")
 
 
 def blend(
     corners: Corners,
-    fetch: Callable[[Operand], Operand],
+    pixels: dict[tuple[int, ...], Operand],
     settle: Callable[[Operand], Operand],
 ) -> Operand:
-    """Fetch the pixel of every corner and return the weighted sum, in ONNX Runtime's order.
+    """Return the weighted sum of the pixels of every corner, in ONNX Runtime's order.
 
     Args:
-        corners: Index and weight of every corner.
-        fetch: Emits the pixels at an index.
+        corners: The weights.
+        pixels: The pixel of every corner.
         settle: Gives the terms of the last sum the shape of the result.
     """
     emit = corners.site.emit
-    pixels = {corner: fetch(index) for corner, index in corners.indices().items()}
     if corners.products:
         terms = [
             settle(emit.math("Mul", weight, pixels[corner], hint="weighted"))
@@ -142,7 +151,7 @@ def blend(
     return result if corners.weights else settle(result)
 
 
-def channels_first(runs: Runs, run: Run, rows: Operand) -> Operand:
+def channels_first(runs: Runs, length: Operand, rows: Operand) -> Operand:
     """Turn a run of rows [N, 1, P, C] into the shape of its result.
 
     The last node of a model must not be a Reshape, which would be a copy there: one run ends in a
@@ -150,13 +159,13 @@ def channels_first(runs: Runs, run: Run, rows: Operand) -> Operand:
     transposes into a large one behind the Concat.
     """
     site, emit = runs.site, runs.site.emit
-    if runs.single:
-        shape = [run.batch, *site.outputs, site.channels]
+    if len(runs.lengths) == 1:
+        shape = [site.batch, *site.outputs, site.channels]
         axes = range(1, site.problem.spatial + 1)
         picture = emit.value(emit.reshape(rows, shape, hint="picture"))
         return emit.transpose(picture, [0, len(axes) + 1, *axes], hint="y")
     first = emit.transpose(emit.value(rows), [0, 1, 3, 2], hint="channels_first")
-    return emit.reshape(first, runs.shape(run), hint="run")
+    return emit.reshape(first, runs.shape(length), hint="run")
 
 
 def finish(runs: Runs, parts: list[Operand]) -> ir.Value:

@@ -1,6 +1,6 @@
 """The forms that sum by MatMul, for machines where it is the fast operation.
 
-``packed``  one Gather of rows for all corners of a point, then [1, K] x [K, C]
+``packed``  one fetch of rows for all corners of a point, then [1, K] x [K, C]
 ``tent``    no gather at all: dense weights max(0, 1 - |x - w|) for every point and column
 
 A MatMul may fuse multiplication and addition or add in another order, so neither is bit-exact. In
@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_passes.grid_sample import coordinates, padding
+from onnx_passes.grid_sample import coordinates, fetch, padding
 from onnx_passes.grid_sample.corners import Corners, corners_of
-from onnx_passes.grid_sample.forms import channels_first, finish, rows, rows_table, wide_pixels
+from onnx_passes.grid_sample.forms import (
+    channels_first,
+    finish,
+    picture_by_picture,
+    rows,
+    rows_table,
+    wide_pixels,
+)
 from onnx_passes.grid_sample.runs import Runs
 from onnx_passes.grid_sample.site import integer, static_dims
 
@@ -28,25 +35,25 @@ if TYPE_CHECKING:
 TENT = {("linear", "zeros"), ("linear", "border")}  # modes and paddings that ``tent`` can do
 
 
+@picture_by_picture
 def packed(site: Site) -> ir.Value:
     """Emit the form ``packed`` and return y."""
     if site.problem.mode == "nearest":  # one corner needs no sum
         return rows(site)
-    emit, dtype = site.emit, site.problem.compute
+    emit = site.emit
     corners = corners_of(site, channels_last=True)
     table, count = rows_table(site), integer(len(corners.all()))
-    runs = Runs.of(site, by_picture=True)
-    indices = runs.cut(corners.together([corners.all()])[0], 1)
+    runs = Runs.of(site)
+    indices = corners.together([corners.all()], runs)
     weights = runs.cut(_packed_weight(corners), 2)
     parts = []
-    for index, weight, run in zip(indices, weights, runs.all(), strict=True):
-        dims = static_dims([run.batch, run.length, count, site.channels])
-        pixels = emit.op("Gather", table, index, hint="pixels", dtype=dtype, dims=dims, axis=0)
-        row = emit.reshape(weight, [run.batch, run.length, integer(1), count], hint="weight_row")
-        dims[2] = 1
+    for (index,), weight, length in zip(indices, weights, runs.lengths, strict=True):
+        pixels = fetch.rows_at(site, table, index, [site.batch, length, count])
+        row = emit.reshape(weight, [site.batch, length, integer(1), count], hint="weight_row")
+        dims = static_dims([site.batch, length, integer(1), site.channels])
         total = emit.op("MatMul", row, pixels, hint="weighted_sum", dims=dims)
-        row_of_each = emit.reshape(total, [run.batch, integer(1), run.length, site.channels])
-        parts.append(channels_first(runs, run, row_of_each))
+        row_of_each = emit.reshape(total, [site.batch, integer(1), length, site.channels])
+        parts.append(channels_first(runs, length, row_of_each))
     return finish(runs, parts)
 
 

@@ -1,7 +1,7 @@
 """Points in runs: bounded memory, and rows that stay in the cache between fetch and sum.
 
-A run is a stretch of the points of one picture, or of every picture. Its result is [N, C, h, Wo] if
-it holds whole rows of the output, else [N, C, k] and the picture takes its shape when it is joined.
+A run is a stretch of the points of every picture. Its result is [N, C, h, Wo] if it holds whole
+rows of the output, else [N, C, k] and the pictures take their shape when it is joined.
 """
 
 from __future__ import annotations
@@ -20,78 +20,48 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """How many pictures a run covers, and how many points of each; int64 [1] operands."""
-
-    batch: Operand
-    length: Operand
-
-
-@dataclasses.dataclass(frozen=True)
 class Runs:
-    """All runs of a node, picture by picture.
+    """All runs of a node.
 
     Attributes:
         site: The node.
-        pictures: Number of pictures in each group of runs.
-        lengths: Number of points in each run of a group.
+        lengths: Number of points of a picture in each run; int64 [1] operands.
     """
 
     site: Site
-    pictures: list[Operand]
     lengths: list[Operand]
 
     @classmethod
-    def of(cls, site: Site, *, by_picture: bool) -> Runs:
+    def of(cls, site: Site) -> Runs:
         """Plan the runs that the options of ``site`` ask for."""
         points, chunk = site.points, site.options.chunk
-        if not chunk or not isinstance(points, np.ndarray) or points.item() <= chunk:
-            return cls(site, [site.batch], [points])
+        if not site.in_runs or not isinstance(points, np.ndarray):
+            return cls(site, [points])
         starts = range(0, points.item(), chunk)
-        lengths = [integer(min(chunk, points.item() - start)) for start in starts]
-        pictures = [site.batch]
-        if by_picture and isinstance(site.batch, np.ndarray) and site.batch.item() > 1:
-            pictures = [integer(1)] * site.batch.item()
-        return cls(site, pictures, lengths)
-
-    @property
-    def single(self) -> bool:
-        """Whether all points of all pictures are one run."""
-        return len(self.pictures) == len(self.lengths) == 1
-
-    def all(self) -> list[Run]:
-        """Return the runs in order."""
-        return [Run(batch, length) for batch in self.pictures for length in self.lengths]
+        return cls(site, [integer(min(chunk, points.item() - start)) for start in starts])
 
     def cut(self, operand: Operand, points_axis: int) -> list[Operand]:
-        """Cut an operand [N, ...] into the parts of the runs."""
-        split = self.site.emit.split
-        groups = split(operand, 0, _known(self.pictures), "picture")
-        lengths = _known(self.lengths)
-        return [run for group in groups for run in split(group, points_axis, lengths, "run")]
+        """Cut an operand into the parts of the runs."""
+        return self.site.emit.split(operand, points_axis, _known(self.lengths), "run")
 
-    def shape(self, run: Run) -> list[Operand]:
+    def shape(self, length: Operand) -> list[Operand]:
         """Return the shape of the result of a run."""
         site, row = self.site, self._row()
         if len(self.lengths) == 1:
-            return [run.batch, site.channels, *site.outputs]
+            return [site.batch, site.channels, *site.outputs]
         if not row:
-            return [run.batch, site.channels, run.length]
-        (points,) = _known([run.length])
-        return [run.batch, site.channels, integer(points // row), *site.outputs[1:]]
+            return [site.batch, site.channels, length]
+        (points,) = _known([length])
+        return [site.batch, site.channels, integer(points // row), *site.outputs[1:]]
 
     def join(self, parts: list[Operand]) -> Operand:
         """Join the results of the runs."""
-        site, count = self.site, len(self.lengths)
-        groups = []
-        for number, batch in enumerate(self.pictures):
-            runs = parts[number * count : (number + 1) * count]
-            joined = site.emit.concat(runs, 2, "picture")
-            if count > 1 and not self._row():
-                shape = [batch, site.channels, *site.outputs]
-                joined = site.emit.reshape(joined, shape, hint="picture")
-            groups.append(joined)
-        return site.emit.concat(groups, 0, "pictures")
+        site = self.site
+        joined = site.emit.concat(parts, 2, "picture")
+        if len(parts) == 1 or self._row():
+            return joined
+        shape = [site.batch, site.channels, *site.outputs]
+        return site.emit.reshape(joined, shape, hint="picture")
 
     def _row(self) -> int:
         """Return the points of one row of the output if every run holds whole rows, else 0.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,12 @@ class Options:
         chunk: Number of points of each picture to treat at a time; 0 is all of them.
         zeros: ``signed``: a frame of zeros around x, exact. ``value``: zero weights, which saves
             the frame, but gives -0 for some 0, and NaN next to an infinite or NaN pixel.
+        fetch: The operator that fetches rows of a table, ``Gather`` or ``GatherND``.
     """
 
     chunk: int = 0
     zeros: str = "signed"
+    fetch: str = "Gather"
 
 
 class Site:
@@ -61,6 +64,27 @@ class Site:
         self.extents = [emit.sizes(x, [axis + 2]) for axis in reversed(range(spatial))]
         self.outputs = [emit.sizes(grid, [axis + 1]) for axis in range(spatial)]
         self.points = self.product(self.outputs, "points")
+
+    @property
+    def in_runs(self) -> bool:
+        """Whether the points are cut into more than one run."""
+        points, chunk = self.points, self.options.chunk
+        return chunk > 0 and isinstance(points, np.ndarray) and points.item() > chunk
+
+    def pictures(self) -> list[Site]:
+        """Return a site for each picture, or only this one where the batch is dynamic."""
+        if not isinstance(self.batch, np.ndarray) or self.batch.item() == 1:
+            return [self]
+        ones = [1] * int(self.batch.item())
+        with self.emit.precise():
+            grids = self.emit.split(self.grid, 0, ones, "grid_of_picture")
+        parts = self.emit.split(self.x, 0, ones, "x_of_picture")
+        return [self._alone(*pair) for pair in zip(parts, grids, strict=True)]
+
+    def _alone(self, x: Operand, grid: Operand) -> Site:
+        site = copy.copy(self)
+        site.x, site.grid, site.batch = self.emit.value(x), self.emit.value(grid), integer(1)
+        return site
 
     def number(self, value: float) -> npt.NDArray[np.generic]:
         """Return a scalar of the type of the coordinates."""

@@ -7,7 +7,7 @@ Before::
 After::
 
     grid -> pixel coordinates (float32) -> taps and weights -> index (int32)
-    x -> frame of zeros -> Gather or GatherElements of each corner -> weighted sum -> y
+    x -> frame of zeros -> GatherND, Gather or GatherElements of each corner -> weighted sum -> y
 
 docs/grid_sample.md has the formulas, the forms and what they cost.
 
@@ -83,7 +83,8 @@ class DecomposeGridSample(Pass):
         zeros: ``signed`` keeps the sign of every zero; ``value`` puts masks into the weights.
         chunk: Number of points of each picture to treat at a time; 0 is all of them.
         max_bytes: Bound on what a run of points keeps in memory beside x and y; 0 is none.
-        target: What ``auto`` chooses for: cpu or ascend310p.
+        target: What ``auto`` chooses for: cpu or ascend310p. On cpu, rows of a volume are fetched
+            by GatherND.
         opset: The highest opset whose operators may be used; 0 is the model's own.
     """
 
@@ -143,7 +144,7 @@ class DecomposeGridSample(Pass):
         """Put the decomposition in the place of ``node`` and say which form it has and why."""
         problem = Problem.of(node)
         choice = choose(problem, self.form, self.target, self.chunk, self.max_bytes)
-        site = Site(emit, node, Options(choice.chunk, self.zeros))
+        site = Site(emit, node, Options(choice.chunk, self.zeros, choice.fetch))
         emit.replace(node, _FORMS[choice.form](site))
         runs = f" in runs of {choice.chunk} points" if choice.chunk else ""
         reason = f": {choice.reason}" if choice.reason else ""

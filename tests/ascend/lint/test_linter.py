@@ -19,6 +19,7 @@ from ascend.lint.names import file_findings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROWS = "decompose-grid-sample{form=rows,target=ascend310p}"
 SAMPLE = 'y = GridSample<mode="{mode}", padding_mode="zeros", align_corners=1>(x, grid)'
 
 
@@ -61,15 +62,15 @@ def codes(findings: list[Finding]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("cann", "opset", "mode", "expected", "fix"),
     [
-        ("5.0.4.6", 11, "bilinear", ("GS001", "error"), "decompose-grid-sample{form=rows}"),
-        ("5.1.RC1", 11, "bilinear", ("OP003", "warning"), "decompose-grid-sample{form=rows}"),
+        ("5.0.4.6", 11, "bilinear", ("GS001", "error"), ROWS),
+        ("5.1.RC1", 11, "bilinear", ("OP003", "warning"), ROWS),
         ("6.0.RC1", 11, "bilinear", ("OP006", "info"), ""),
-        ("6.0.RC1", 13, "bilinear", ("OP003", "warning"), "decompose-grid-sample{form=rows}"),
+        ("6.0.RC1", 13, "bilinear", ("OP003", "warning"), ROWS),
         ("8.1.RC1", 11, "bilinear", ("GS006", "info"), ""),
-        ("8.1.RC1", 14, "bilinear", ("GS002", "error"), "decompose-grid-sample{form=rows}"),
+        ("8.1.RC1", 14, "bilinear", ("GS002", "error"), ROWS),
         ("8.1.RC1", 16, "bilinear", ("GS006", "info"), ""),
-        ("8.1.RC1", 16, "nearest", ("GS005", "warning"), "decompose-grid-sample{form=rows}"),
-        ("8.1.RC1", 16, "linear", ("GS004", "error"), "decompose-grid-sample{form=rows}"),
+        ("8.1.RC1", 16, "nearest", ("GS005", "warning"), ROWS),
+        ("8.1.RC1", 16, "linear", ("GS004", "error"), ROWS),
         ("8.1.RC1", 20, "linear", ("GS002", "error"), "set-opset{version=18}"),
     ],
 )
@@ -376,7 +377,7 @@ def test_fixes_come_once_and_in_order() -> None:
     assert fix_passes(found) == [
         "drop-double",
         "decompose-affine-grid",
-        "decompose-grid-sample{form=rows}",
+        ROWS,
     ]
     assert len(set(ORDER)) == len(ORDER)
 

@@ -98,6 +98,18 @@ def test_rows_on_a_cpu_are_cut_to_fit_the_cache(node: Problem, chunk: int) -> No
     assert choose(node, "auto", "cpu", 0, 0).chunk == chunk
 
 
+@pytest.mark.parametrize(
+    ("node", "target", "fetch"),
+    [
+        pytest.param(VOLUME, "cpu", "GatherND", id="a volume on a CPU"),
+        pytest.param(VOLUME, "ascend310p", "Gather", id="a volume on Ascend"),
+        pytest.param(BIRDS_EYE, "cpu", "Gather", id="a map on a CPU"),
+    ],
+)
+def test_what_fetches_a_row(node: Problem, target: str, fetch: str) -> None:
+    assert choose(node, "auto", target, 0, 0).fetch == fetch
+
+
 def test_max_bytes_bounds_a_run() -> None:
     choice = choose(BIRDS_EYE, "rows", "ascend310p", 0, 64 << 20)
     assert choice.chunk == (64 << 20) // (6 * 256 * 4 * 10)

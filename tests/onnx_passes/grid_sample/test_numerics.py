@@ -37,10 +37,17 @@ EXACT = [
     pytest.param(ROWS, True, id="rows, static"),
     pytest.param(ROWS, False, id="rows, dynamic"),
     pytest.param(DecomposeGridSample(form="rows", chunk=7), True, id="rows in runs"),
+    pytest.param(
+        DecomposeGridSample(form="rows", target="ascend310p"), True, id="rows for Ascend, static"
+    ),
+    pytest.param(
+        DecomposeGridSample(form="rows", chunk=7, target="ascend310p"), True, id="rows for Ascend"
+    ),
 ]
 CLOSE = {
     "packed": DecomposeGridSample(form="packed"),
     "packed in runs": DecomposeGridSample(form="packed", chunk=7),
+    "packed for Ascend": DecomposeGridSample(form="packed", target="ascend310p"),
     "rows, masked weights": DecomposeGridSample(form="rows", zeros="value"),
     "tent": DecomposeGridSample(form="tent"),
 }

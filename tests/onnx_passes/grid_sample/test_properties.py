@@ -45,7 +45,8 @@ def samples(draw: st.DrawFn) -> Sample:
     x = draw(hnp.arrays(dtype, (batch, channels, *extents), elements=pixels))
     grid = draw(hnp.arrays(dtype, (batch, *outputs, spatial), elements=near | pixels))
     form = draw(st.sampled_from(["auto", "elements", "rows"]))
-    item = DecomposeGridSample(form=form, chunk=draw(st.integers(0, 9)))
+    target = draw(st.sampled_from(["cpu", "ascend310p"]))
+    item = DecomposeGridSample(form=form, chunk=draw(st.integers(0, 9)), target=target)
     return attributes, {"x": x, "grid": grid}, item
 
 

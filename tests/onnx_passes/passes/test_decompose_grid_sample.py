@@ -86,6 +86,35 @@ def test_rewrites_to(options: dict[str, Any], fetches: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "dims", "fetches"),
+    [
+        pytest.param("cpu", 3, {"GatherND": 2, "Gather": 0}, id="a volume on a CPU"),
+        pytest.param("ascend310p", 3, {"GatherND": 0, "Gather": 2}, id="a volume on Ascend"),
+        pytest.param("cpu", 2, {"GatherND": 0, "Gather": 4}, id="a map on a CPU"),
+    ],
+)
+def test_rows_are_fetched_by(target: str, dims: int, fetches: dict[str, int]) -> None:
+    x = ",".join("1234"[: dims + 1])
+    grid = ",".join("1567"[: dims + 1])
+    model = model_of(PLAIN, x=f"float[{x},5] x", grid=f"float[{grid},{dims}] grid")
+    DecomposeGridSample(form="rows", target=target).run(model)
+    found = operators(model)
+    assert {op: found[op] for op in fetches} == fetches
+
+
+def test_pictures_are_cut_into_runs_one_by_one() -> None:
+    model = model_of(PLAIN, x="float[3,2,3,4] x", grid="float[3,5,6,2] grid")
+    DecomposeGridSample(form="rows", chunk=12).run(model)
+    found = operators(model)
+    assert (found["Gather"], found["Concat"]) == (3 * 3 * 4, 3 + 1)
+    tables = [node for node in model.graph if node.op_type == "Pad"]
+    assert [list(node.outputs[0].shape or ()) for node in tables] == [[1, 7, 8, 2]] * 3
+    cuts = {n.inputs[0].name: n for n in model.graph if n.op_type == "Split" and n.inputs[0]}
+    assert cuts["grid"].metadata_props[PRECISION_KEY] == "float32"
+    assert PRECISION_KEY not in cuts["x"].metadata_props
+
+
+@pytest.mark.parametrize(
     ("opset", "mode"),
     [
         pytest.param(11, "bilinear", id="opset 11, as exporters for older CANN write it"),
