@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,12 @@ from onnx_passes.numerics.tolerance import Tolerance, tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     import onnx_ir as ir
 
     from onnx_passes.numerics.compare import Array
-    from onnx_passes.numerics.runner import AnyRunner
+    from onnx_passes.numerics.runner import AnyRunner, Arrays
 
 # What one piece may make: large enough that sessions are few, small enough for any machine.
 PIECE_BYTES = 32 << 20
@@ -102,17 +104,36 @@ def compare_tensors(
     streams = [Stream(a, feeds, names, kind), Stream(b, feeds, names, kind)]
     if noise:
         streams.append(Stream(nudged_model(a, seed=0), nudged_feeds(feeds, seed=0), names, kind))
-    start, count = 0, FIRST_PIECE_TENSORS
-    while start < len(names):
-        piece = names[start : start + count]
-        values = [stream.compute(piece) for stream in streams]
-        for offset, name in enumerate(piece):
-            if any(isinstance(made[name], list) for made in values):
-                continue
-            node = label(streams[0].node_of(name))
-            yield _difference(name, start + offset, node, [made[name] for made in values])
-        size = sum(getattr(array, "nbytes", 0) for array in values[0].values())
-        start, count = start + count, _next_count(count, size)
+    position = 0
+    for values in _pieces(streams, names):
+        for name in values[0]:
+            if not any(isinstance(made[name], list) for made in values):
+                node = label(streams[0].node_of(name))
+                yield _difference(name, position, node, [made[name] for made in values])
+            position += 1
+
+
+def _pieces(streams: Sequence[Stream], names: Sequence[str]) -> Iterator[list[Arrays]]:
+    """Yield the tensors ``names`` of every stream, piece by piece.
+
+    Each stream has a thread of its own, and the next piece is computed while this one is measured:
+    onnxruntime leaves Python alone, and one thread a session keeps the sums in one order.
+    """
+    count = FIRST_PIECE_TENSORS
+    with ThreadPoolExecutor(len(streams)) as pool:
+
+        def begin(start: int) -> list[Future[Arrays]]:
+            piece = names[start : start + count]
+            return [pool.submit(stream.compute, piece) for stream in streams if piece]
+
+        start, running = 0, begin(0)
+        while start < len(names):
+            values = [one.result() for one in running]
+            start += count
+            size = sum(getattr(array, "nbytes", 0) for array in values[0].values())
+            count = _next_count(count, size)
+            running = begin(start)
+            yield values
 
 
 def first_wrong(found: Sequence[TensorDifference], b: ir.Model) -> TensorDifference | None:
