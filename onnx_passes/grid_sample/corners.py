@@ -97,9 +97,8 @@ class Corners:
     def together(self, groups: list[list[tuple[int, ...]]], runs: Runs) -> list[list[Operand]]:
         """Return for each run and group of corners their rows side by side, [N, P, n]."""
         emit, site = self.site.emit, self.site
-        sizes = [site.batch, site.points, integer(1)]
         if self.steps and all(isinstance(step, np.ndarray) for step in self.steps):
-            first = fetch.numbered(site, self.offsets[0][0], sizes, "corner_rows")
+            first = fetch.side_by_side(site, self.offsets[0][0])
             patterns = [
                 fetch.pattern(site, [self._distance(one) for one in group]) for group in groups
             ]
@@ -107,10 +106,7 @@ class Corners:
                 [emit.math("Add", part, pattern, hint="corners") for pattern in patterns]
                 for part in runs.cut(first, 1)
             ]
-        rows = {
-            corner: fetch.numbered(site, index, sizes, "corner_rows")
-            for corner, index in self.indices().items()
-        }
+        rows = {corner: fetch.side_by_side(site, one) for corner, one in self.indices().items()}
         joined = [emit.concat([rows[one] for one in group], 2) for group in groups]
         return [list(each) for each in zip(*(runs.cut(one, 1) for one in joined), strict=True)]
 
@@ -153,8 +149,7 @@ def corners_of(site: Site, *, channels_last: bool) -> Corners:
     index = fetch.number_dtype(site) if channels_last else INDEX
     steps = [emit.cast(stride, index, hint="step") for stride in strides]
     if channels_last:
-        sizes = [site.batch, integer(1), site.points]
-        offsets = [[fetch.numbered(site, one, sizes, "row") for one in axis] for axis in offsets]
+        offsets = [[fetch.numbered(site, one) for one in axis] for axis in offsets]
         shape = [site.batch, integer(site.problem.spatial), site.points, integer(1)]
         weighted = [emit.reshape(weight, shape, hint="weight_rows") for weight in weighted]
     weights = _by_axis(site, weighted, "weight")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from onnx_passes.grid_sample.site import integer, static_dims
@@ -23,10 +24,18 @@ def number_dtype(site: Site) -> ir.DataType:
     return ir.DataType.INT64 if _nd(site) else ir.DataType.INT32
 
 
-def numbered(site: Site, numbers: Operand, sizes: list[Operand], hint: str) -> Operand:
-    """Return ``numbers`` of the type and shape that :func:`rows_at` wants for ``sizes``."""
-    wanted = [*sizes, integer(1)] if _nd(site) else sizes
-    return site.emit.reshape(site.emit.cast(numbers, number_dtype(site), hint), wanted, hint)
+def numbered(site: Site, offset: Operand) -> Operand:
+    """Return an int32 offset [N, 1, P] as numbers of rows: with GatherND int64 [N, 1, P, 1]."""
+    if not _nd(site):
+        return offset
+    wide = site.emit.cast(offset, number_dtype(site), hint="row")
+    return site.emit.reshape(wide, [site.batch, integer(1), site.points, integer(1)], hint="row")
+
+
+def side_by_side(site: Site, numbers: Operand) -> Operand:
+    """Return numbers of rows [N, 1, P] as [N, P, 1], to be joined along the last axis of these."""
+    sizes = [site.batch, site.points, *([integer(1)] * (2 if _nd(site) else 1))]
+    return site.emit.reshape(numbers, sizes, hint="corner_rows")
 
 
 def rows_at(site: Site, table: ir.Value, numbers: Operand, sizes: list[Operand]) -> ir.Value:
@@ -35,7 +44,7 @@ def rows_at(site: Site, table: ir.Value, numbers: Operand, sizes: list[Operand])
     Args:
         site: The node.
         table: The pixels, [rows, C].
-        numbers: From :func:`numbered`, or sums of such and constants; none is out of range.
+        numbers: From the functions above, or sums of such and constants; none is out of range.
         sizes: The extents of ``numbers``, without the last axis of GatherND.
     """
     dims, attributes = static_dims([*sizes, site.channels]), {} if _nd(site) else {"axis": 0}
@@ -51,10 +60,9 @@ def rows_at(site: Site, table: ir.Value, numbers: Operand, sizes: list[Operand])
 
 
 def pattern(site: Site, distances: list[Operand]) -> Operand:
-    """Return distances between rows, int64 or int32 [1] each, as one operand to add to numbers."""
-    joined = site.emit.concat(distances, 0, "pattern")
-    sizes = [integer(len(distances)), *([integer(1)] if _nd(site) else [])]
-    return site.emit.reshape(joined, sizes, "pattern")
+    """Return known distances between rows, [1] each, as one array to add to numbers."""
+    joined = np.concatenate([np.asarray(distance) for distance in distances])
+    return joined[:, None] if _nd(site) else joined
 
 
 def _nd(site: Site) -> bool:
