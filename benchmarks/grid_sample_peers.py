@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 REFUSED = "left GridSample in place"
+TORCH_AT_MOST = 10_000_000  # channels times coordinates
 
 
 def onnxsim(model: onnx.ModelProto) -> onnx.ModelProto | str:
@@ -39,6 +40,8 @@ def torch_decomposition(model: onnx.ModelProto) -> onnx.ModelProto | str:
     )
     if x.ndim != len("NCHW"):
         return "rank 4 only"
+    if x.shape[1] * grid.numel() > TORCH_AT_MOST:
+        return "not measured at this size: minutes and over 13 GB"
 
     class Sample(torch.nn.Module):  # type: ignore[misc]  # torch is not here when types are checked
         def forward(self, x: Any, grid: Any) -> Any:  # noqa: ANN401  tensors

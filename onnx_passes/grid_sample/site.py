@@ -72,8 +72,8 @@ class Site:
         return chunk > 0 and isinstance(points, np.ndarray) and points.item() > chunk
 
     def pictures(self) -> list[Site]:
-        """Return a site for each picture, or only this one where the batch is dynamic."""
-        if not isinstance(self.batch, np.ndarray) or self.batch.item() == 1:
+        """Return a site for each picture; only this one where there are none, or unknown many."""
+        if not isinstance(self.batch, np.ndarray) or self.batch.item() in {0, 1}:
             return [self]
         ones = [1] * int(self.batch.item())
         with self.emit.precise():

@@ -186,10 +186,14 @@ def test_x_that_is_a_graph_output_too(sampling: Sampling, case: type[Case]) -> N
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
-def test_an_empty_batch(sampling: Sampling, case: type[Case], form: str, static: bool) -> None:
+@pytest.mark.parametrize("chunk", [0, 2], ids=["whole", "in runs"])
+def test_an_empty_batch(
+    sampling: Sampling, case: type[Case], form: str, static: bool, chunk: int
+) -> None:
     arrays = feeds(0)
     model = case("linear", "zeros", 0, static=static).model(**arrays)
-    actual = sampling.run(sampling.rewrite(model, DecomposeGridSample(form=form)), **arrays)[0]
+    item = DecomposeGridSample(form=form, chunk=chunk)
+    actual = sampling.run(sampling.rewrite(model, item), **arrays)[0]
     assert actual.shape == (0, 2, 3, 3)
 
 
