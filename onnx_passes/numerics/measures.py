@@ -67,15 +67,25 @@ def measure(expected: Array, actual: Array) -> Measures:
 
 
 def greatest_gap(expected: Array, actual: Array) -> float:
-    """Return ``measure(expected, actual).max_abs`` without the rest."""
+    """Return ``measure(expected, actual).max_abs`` without the rest.
+
+    Of float32 and float64 the difference is rounded to their own type: a third of the time.
+    """
+    greatest = _greatest_wide_gap
+    if expected.dtype in {np.dtype(np.float32), np.dtype(np.float64)}:
+        greatest = _greatest_gap
     with np.errstate(all="ignore"):
-        return max(
-            (
-                float(_gap(np.asarray(one, np.float64), np.asarray(other, np.float64)).max())
-                for _, one, other in _blocks(expected, actual)
-            ),
-            default=0.0,
-        )
+        return max((greatest(*pair) for _, *pair in _blocks(expected, actual)), default=0.0)
+
+
+def _greatest_gap(expected: Array, actual: Array) -> float:
+    change = actual - expected
+    top = max(float(change.max()), -float(change.min()))
+    return top if math.isfinite(top) else _greatest_wide_gap(expected, actual)
+
+
+def _greatest_wide_gap(expected: Array, actual: Array) -> float:
+    return float(_gap(np.asarray(expected, np.float64), np.asarray(actual, np.float64)).max())
 
 
 def _blocks(expected: Array, actual: Array) -> Any:  # noqa: ANN401  an iterator of int, array, array

@@ -41,13 +41,16 @@ def nudged_array(array: Array, rng: np.random.Generator) -> Array:
     """
     if not is_float(array):
         return array
-    up = rng.integers(0, 2, array.shape) == 1
-    with np.errstate(over="ignore", invalid="ignore"):
-        # Twice the number, or its negative, lies on the wanted side in every float format.
-        target = np.where(up == (array > 0), array * array.dtype.type(2), -array)
-        moved = np.nextafter(array, target.astype(array.dtype))
-    stays = (array == 0) | ~np.isfinite(array) | ~np.isfinite(moved)
-    return np.where(stays, array, moved).astype(array.dtype)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    bits = flat.view(f"u{array.dtype.itemsize}")
+    coins = rng.integers(0, 256, -(-flat.size // 8), np.uint8)
+    away = np.unpackbits(coins, count=flat.size).astype(bits.dtype)
+    # A float's bits without the sign, read as a whole number, count up with its magnitude.
+    moved = bits + (away + away - 1)
+    with np.errstate(invalid="ignore"):  # ml_dtypes warns of NaN
+        stays = (flat == 0) | ~np.isfinite(flat) | ~np.isfinite(moved.view(array.dtype))
+    np.copyto(moved, bits, where=stays)
+    return np.asarray(moved.view(array.dtype).reshape(array.shape))
 
 
 def nudged_feeds(feeds: Mapping[str, Array], seed: int) -> Arrays:

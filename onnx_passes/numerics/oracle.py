@@ -90,6 +90,13 @@ class Oracle:
         return [feeds for feeds, _ in self._answered]
 
     @functools.cached_property
+    def first_feeds(self) -> Arrays:
+        """The first set of feeds; the model is not run to know it."""
+        if self._given is not None:
+            return self._given
+        return feeding.generate(self._model, shapes=self._sizes, seed=SEEDS[0])
+
+    @functools.cached_property
     def expected(self) -> list[Arrays]:
         """The original's outputs, one set per set of feeds."""
         return [outputs for _, outputs in self._answered]
@@ -140,10 +147,15 @@ class Oracle:
             noise = {name: max(noise[name], change[name]) for name in noise}
         return noise
 
+    def describe_first(self) -> str:
+        """Return how to repeat the first set of feeds."""
+        how = f"generated, seed {SEEDS[0]}" if self._given is None else "given"
+        return f"{how}: {feeding.describe(self.first_feeds)}"
+
     def describe(self) -> str:
         """Return how to repeat the feeds."""
         if self._given is not None:
-            return f"given: {feeding.describe(self._given)}"
+            return self.describe_first()
         sets = [feeding.describe(feeds) for feeds in self.feeds]
         return f"generated, seeds {', '.join(map(str, SEEDS))}: {' | '.join(dict.fromkeys(sets))}"
 

@@ -61,10 +61,6 @@ class Stream:
         self._readers = Counter(name for index in needed for name in self._reads[index])
         self._alive: dict[str, Any] = dict(feeds)
 
-    def node_of(self, name: str) -> ir.Node:
-        """Return the node that makes the tensor ``name``."""
-        return self._nodes[self._maker[name]]
-
     def compute(self, names: Sequence[str]) -> Arrays:
         """Run the nodes that ``names`` need and that have not run; return those tensors.
 

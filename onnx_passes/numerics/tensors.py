@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx_passes.numerics.stream import Stream, reads
 from onnx_passes.numerics.tolerance import Tolerance, tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     import onnx_ir as ir
@@ -101,38 +102,46 @@ def compare_tensors(
     if not names:
         msg = "the two models share no tensor name; compare their outputs instead"
         raise UsageError(msg)
-    streams = [Stream(a, feeds, names, kind), Stream(b, feeds, names, kind)]
-    if noise:
-        streams.append(Stream(nudged_model(a, seed=0), nudged_feeds(feeds, seed=0), names, kind))
+
+    def nudged() -> Stream:
+        return Stream(nudged_model(a, seed=0), nudged_feeds(feeds, seed=0), names, kind)
+
+    makers = {value.name: node for node in a.graph for value in node.outputs}
     position = 0
-    for values in _pieces(streams, names):
+    streams = [partial(Stream, model, feeds, names, kind) for model in (a, b)]
+    for values in _pieces([*streams, nudged] if noise else streams, names):
         for name in values[0]:
             if not any(isinstance(made[name], list) for made in values):
-                node = label(streams[0].node_of(name))
+                node = label(makers[name])
                 yield _difference(name, position, node, [made[name] for made in values])
             position += 1
 
 
-def _pieces(streams: Sequence[Stream], names: Sequence[str]) -> Iterator[list[Arrays]]:
+def _pieces(
+    streams: Sequence[Callable[[], Stream]], names: Sequence[str]
+) -> Iterator[list[Arrays]]:
     """Yield the tensors ``names`` of every stream, piece by piece.
 
     Each stream has a thread of its own, and the next piece is computed while this one is measured:
     onnxruntime leaves Python alone, and one thread a session keeps the sums in one order.
     """
-    count = FIRST_PIECE_TENSORS
     with ThreadPoolExecutor(len(streams)) as pool:
+        made = [pool.submit(make) for make in streams]
 
-        def begin(start: int) -> list[Future[Arrays]]:
-            piece = names[start : start + count]
-            return [pool.submit(stream.compute, piece) for stream in streams if piece]
+        def compute(stream: Future[Stream], piece: Sequence[str]) -> Arrays:
+            return stream.result().compute(piece)
 
-        start, running = 0, begin(0)
+        def begin(piece: Sequence[str]) -> list[Future[Arrays]]:
+            return [pool.submit(compute, stream, piece) for stream in made if piece]
+
+        start, count = 0, FIRST_PIECE_TENSORS
+        running = begin(names[:count])
         while start < len(names):
             values = [one.result() for one in running]
             start += count
             size = sum(getattr(array, "nbytes", 0) for array in values[0].values())
             count = _next_count(count, size)
-            running = begin(start)
+            running = begin(names[start : start + count])
             yield values
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from onnx_passes.core.contract import UsageError
+from onnx_passes.core.contract import ModelError, UsageError
 from pipeline.cli.console import emit_json, out, progress
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from onnx_passes.core.contract import Exactness
     from onnx_passes.numerics.oracle import Oracle
+    from onnx_passes.numerics.runner import AnyRunner
     from onnx_passes.numerics.tensors import TensorDifference
 
 # Tensors in the table; --json has all.
@@ -32,18 +33,12 @@ def diff_tensors(
     a: ir.Model, b: ir.Model, oracle: Oracle, tolerance: Exactness, *, as_json: bool
 ) -> int:
     """Compare every shared tensor on the first set of feeds; return the exit code."""
-    from onnx_passes.numerics.tensors import compare_tensors, first_wrong, shared_names
+    from onnx_passes.numerics.tensors import first_wrong
 
     if tolerance == "inexact":
         msg = "--tolerance inexact is measured at outputs only; compare tensors with close or exact"
         raise UsageError(msg)
-    total = len(shared_names(a, b))
-    found: list[TensorDifference] = []
-    feeds, kind = oracle.feeds[0], type(oracle.runner)
-    with progress("tensors", total) as meter:
-        for tensor in compare_tensors(a, b, feeds, noise=tolerance != "exact", kind=kind):
-            found.append(tensor)
-            meter.update(len(found), total)
+    found = _compared(a, b, oracle, noise=tolerance != "exact")
     if not found:
         msg = "the two models share no tensor but sequences; compare their outputs instead"
         raise UsageError(msg)
@@ -51,8 +46,32 @@ def diff_tensors(
     if as_json:
         _emit(found, first)
     else:
-        _show(found, first, oracle.describe())
+        _show(found, first, oracle.describe_first())
     return 1 if first is not None else 0
+
+
+def _compared(a: ir.Model, b: ir.Model, oracle: Oracle, *, noise: bool) -> list[TensorDifference]:
+    """Return the difference of every shared tensor."""
+    from onnx_passes.numerics.runner import Runner
+    from onnx_passes.numerics.tensors import compare_tensors, shared_names
+
+    total = len(shared_names(a, b))
+
+    def compared(kind: type[AnyRunner]) -> list[TensorDifference]:
+        found: list[TensorDifference] = []
+        with progress("tensors", total) as meter:
+            for tensor in compare_tensors(a, b, oracle.first_feeds, noise=noise, kind=kind):
+                found.append(tensor)
+                meter.update(len(found), total)
+        return found
+
+    try:
+        return compared(Runner)
+    except ModelError:
+        # Only now is the whole model run: it says that feeds do not fit, or what else can run it.
+        if oracle.feeds and isinstance(oracle.runner, Runner):
+            raise
+        return compared(type(oracle.runner))
 
 
 def _relative(tensor: TensorDifference) -> float:

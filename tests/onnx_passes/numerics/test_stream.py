@@ -208,11 +208,6 @@ def test_a_default_of_an_input_needs_no_feed(lab: Lab) -> None:
     assert Stream(model, {"x": x}, ["y"]).compute(["y"])["y"].tolist() == [2, 3]
 
 
-def test_names_the_node_of_a_tensor(lab: Lab) -> None:
-    model = parse(lab, next(iter(MODELS.values())))
-    assert Stream(model, {}, []).node_of("s").op_type == "Sigmoid"
-
-
 class TestMemory:
     """Only what is still read, or wanted and not asked for, is held."""
 

@@ -61,7 +61,7 @@ class TestText:
         assert (answer.code, answer.err) == (0, "")
         first, feeds = answer.out.splitlines()
         assert first == "5 shared tensors: 5 bit-equal, 0 diverge"
-        assert feeds.startswith("feeds: generated, seeds 0, 1: x float32 [2, 4]")
+        assert feeds.startswith("feeds: generated, seed 0: x float32 [2, 4]")
 
     def test_the_first_and_the_worst_tensor(self, shared: Callable[..., Answer]) -> None:
         answer = shared(A, A.replace("Tanh", "Sin").replace("{0}", "{0.001}"))
