@@ -53,6 +53,8 @@ class Runner:
         self._threads = threads
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # A session runs a few times at most: pools and plans of memory would not pay.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4

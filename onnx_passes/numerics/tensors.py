@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from onnx_passes.numerics.runner import AnyRunner, Arrays
 
 # What one piece may make: large enough that sessions are few, small enough for any machine.
-PIECE_BYTES = 32 << 20
+PIECE_BYTES = 16 << 20
 FIRST_PIECE_TENSORS = 32
 MAX_GROWTH = 4
 
