@@ -88,7 +88,9 @@ def taps_of(site: Site, pixels: Operand) -> Taps:
         fraction = emit.math("Sub", past_first, one, hint="fraction")
         return Taps(low, -1, 4, _cubic_weights(site, fraction))
     if _has_negative_zero(site):  # ONNX Runtime's whole pixel is an integer: it has no -0
-        low = emit.op("Add", low, site.number(0), hint="low_unsigned")
+        # Not low + 0: ONNX Runtime's optimiser, where it is on, takes that away.
+        is_zero = emit.op("Equal", low, site.number(0), hint="is_zero")
+        low = emit.op("Where", is_zero, site.number(0), low, hint="low_unsigned")
     high = emit.math("Add", low, one, hint="high")
     near = emit.math("Sub", high, pixels, hint="weight_low")
     far = emit.math("Sub", pixels, low, hint="weight_high")
