@@ -44,7 +44,7 @@ _OPTIONS = (
         "--checkpoint",
         type=_PATH,
         metavar="FILE",
-        help="Weights, .pdparams or .npz. Default: trained on rendered words, shipped with this.",
+        help="Weights, .pdparams or .npz. Only starnet has a default: trained on rendered words.",
     ),
     click.option(
         "--backend",
@@ -101,6 +101,7 @@ def group() -> None:
 
 @group.command(
     epilog="\b\nExample:\n  onnx-passes flow run starnet --data evaluation --work work/starnet"
+    "\n  onnx-passes flow run rare_mobilenetv3 --checkpoint best_accuracy.pdparams"
     "\n  onnx-passes flow run custom --model net.onnx --backend ascend --batch 1,8"
 )
 @click.argument("recipe", metavar="RECIPE")
@@ -109,9 +110,9 @@ def group() -> None:
 def run(recipe: str, *, dry_run: bool, **options: Any) -> int:  # noqa: ANN401  see _OPTIONS
     """Take a network to the device, stage by stage: export, rewrite, check, compile, score, bench.
 
-    RECIPE is a built-in recipe (starnet, custom) or a TOML file, see docs/flow.md. What is done
-    already is not done again, as long as its inputs, options and versions are the same; a run that
-    was interrupted goes on where it was.
+    RECIPE is a built-in recipe (starnet, starnet_resnet34, rare_mobilenetv3, rare_resnet34_vd,
+    custom) or a TOML file, see docs/flow.md. What is done already is not done again, as long as its
+    inputs, options and versions are the same; a run that was interrupted goes on where it was.
 
     Exit codes: 0 done; 1 numbers failed; 2 bad usage or input, or another run is in the folder;
     3 a tool failed; 4 a tool is missing.

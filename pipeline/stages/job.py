@@ -69,6 +69,7 @@ class Job:
 
         Raises:
             FlowError: If they do not go together.
+            PipelineError: If the network has no weights.
             ModelError: If the given model cannot be read.
         """
         self.recipe, self.settings = recipe, settings
@@ -79,6 +80,8 @@ class Job:
         if settings.model is not None and settings.weights is not None:
             msg = "give --checkpoint for an export, or --model in place of it, not both"
             raise FlowError(msg)
+        if self.network is not None:
+            self.network.weights_or(settings.weights)  # refused here, before anything is written
         if settings.model and settings.model.resolve() in self._written():
             msg = f"--model {settings.model} is what this run writes; give another --work"
             raise FlowError(msg)
@@ -109,7 +112,7 @@ class Job:
     @property
     def weights(self) -> Path | None:
         """The checkpoint; None if a model is given."""
-        return (self.settings.weights or self.network.weights) if self.network else None
+        return self.network.weights_or(self.settings.weights) if self.network else None
 
     @property
     def original(self) -> Path:

@@ -45,7 +45,7 @@ def unfolded(once: Callable[[str, Make], Path]) -> Path:
     """Return the folder of an inference model that inverts a matrix. Do not write to it."""
 
     def make(folder: Path) -> None:
-        from pipeline.sources import SHIPPED_WEIGHTS
+        from pipeline.stages.networks import SHIPPED_WEIGHTS
         from tests.pipeline.unfolded import save_unfolded
 
         save_unfolded(folder / "inference", SHIPPED_WEIGHTS)
@@ -59,7 +59,7 @@ def straight(once: Callable[[str, Make], Path]) -> Path:
 
     def make(folder: Path) -> None:
         from pipeline.export import export_starnet
-        from pipeline.sources import SHIPPED_WEIGHTS
+        from pipeline.stages.networks import SHIPPED_WEIGHTS
 
         export_starnet(folder / "starnet.onnx", SHIPPED_WEIGHTS)
 

@@ -75,12 +75,12 @@ def starnet(tmp_path_factory: pytest.TempPathFactory, starnet_onnx: Path) -> tup
     recipe = folder / "short.toml"
     recipe.write_text(SMALL_STARNET)
 
-    def export(out_path: Path, weights: Path | None = None) -> None:
-        assert weights == TRAINED_WEIGHTS
+    def export(out_path: Path, weights: Path, network: str) -> None:
+        assert (weights, network) == (TRAINED_WEIGHTS, "starnet")
         out_path.write_bytes(starnet_onnx.read_bytes())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.export.export_starnet", export)
+        patch.setattr("pipeline.export.export_network", export)
         out = answer("flow", "run", recipe, "--work", folder / "work", "--batch", "4,8", "--json")
     return folder, json.loads(out)
 
@@ -315,6 +315,12 @@ RUN = ("flow", "run")
         ),
         pytest.param((*RUN, "none.toml"), "recipe none.toml cannot be read", id="a missing file"),
         pytest.param((*RUN, "custom"), "give a model with --model", id="no model"),
+        pytest.param(
+            (*RUN, "rare_resnet34_vd"),
+            "no weights of rare_resnet34_vd ship with this project, and random ones read nothing: "
+            "give a checkpoint with --checkpoint",
+            id="no weights",
+        ),
         pytest.param(
             (*RUN, "starnet", "--from", "optimise"), "did you mean 'optimize'", id="a stage"
         ),

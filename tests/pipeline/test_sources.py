@@ -10,7 +10,8 @@ import pytest
 from onnx_passes.core.contract import ModelError
 from pipeline.errors import ExportError, PipelineError, WeightsError
 from pipeline.inference_model import Folded
-from pipeline.sources import SHIPPED_WEIGHTS, Fetched, Source, fetch
+from pipeline.sources import Fetched, Source, fetch
+from pipeline.stages.networks import SHIPPED_WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +142,21 @@ def test_the_built_in_network_is_the_straight_export(straight: Path, tmp_path: P
             id="a checkout without a configuration",
         ),
         pytest.param({"config": Path("a")}, "belong to a PaddleOCR checkout", id="a lone config"),
+        pytest.param(
+            {"network": "rare_mobilenetv3"},
+            r"no weights of rare_mobilenetv3 ship .*: give a checkpoint with --checkpoint FILE",
+            id="no weights",
+        ),
+        pytest.param(
+            {"network": "rare_mobilenetv2", "checkpoint": Path("a")},
+            "no network 'rare_mobilenetv2'; did you mean 'rare_mobilenetv3'",
+            id="an unknown network",
+        ),
+        pytest.param(
+            {"network": "starnet", "onnx": Path("a")},
+            "network names a built-in network",
+            id="a network beside a model",
+        ),
     ],
 )
 def test_sources_that_do_not_go_together_are_refused(fields: dict[str, Any], reason: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.export import save_program
 from pipeline.models.framework import paddle
-from pipeline.models.starnet import INPUT_SHAPE
+from pipeline.models.recogniser import INPUT_SHAPE
 from pipeline.models.weights import build_starnet
 
 if TYPE_CHECKING:
