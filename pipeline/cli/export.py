@@ -133,9 +133,5 @@ def _lines(fetched: Fetched) -> list[str]:
     if (agreement := fetched.agreement) is None:
         lines.append("numbers: not compared; there is no Paddle model to compare with")
     else:
-        lines.append(
-            f"numbers: as Paddle's on {agreement.images} pictures (greatest difference "
-            f"{agreement.max_abs:.2g}, allowed {agreement.tolerance:.2g}; same class in "
-            f"{agreement.same_argmax:.2%} of the columns)"
-        )
+        lines.append(f"numbers: {agreement.told}")
     return lines

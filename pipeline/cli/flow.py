@@ -35,6 +35,21 @@ _OPTIONS = (
     click.option("--work", type=_PATH, help="Folder for the results. Default: work/<recipe>."),
     click.option("--model", type=_PATH, metavar="FILE", help="An .onnx in place of an export."),
     click.option(
+        "--inference", type=_PATH, metavar="DIR", help="An inference model of Paddle 3, exported."
+    ),
+    click.option(
+        "--paddleocr",
+        type=_PATH,
+        metavar="DIR",
+        help="A checkout of PaddleOCR that exports the model; needs --config and --checkpoint.",
+    ),
+    click.option("--config", type=_PATH, metavar="CFG", help="Its configuration of the network."),
+    click.option(
+        "--paddle-python",
+        metavar="NAME",
+        help="The Python that the checkout's requirements are installed in, if not this one.",
+    ),
+    click.option(
         "--data",
         type=_PATH,
         metavar="DIR",
@@ -187,6 +202,10 @@ def _asked(recipe: str, options: dict[str, Any]) -> tuple[Job, frozenset[str]]:
         model=options["model"],
         data=options["data"],
         weights=options["checkpoint"],
+        inference=options["inference"],
+        paddleocr=options["paddleocr"],
+        config=options["config"],
+        paddle_python=options["paddle_python"],
         backend=options["backend"],
         batches=options["batches"],
         soc=options["soc"],

@@ -1,4 +1,4 @@
-"""The networks that a recipe may name: how each is exported, and the weights that ship with it."""
+"""The networks that a recipe may name, and the weights that ship with one of them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ class Network:
         head: What reads the columns, in words.
         classes: Of its output, float32 [N, 25, classes]; they tell the decoder.
         weights: The checkpoint that ships, if one does; the official ones are not ours to ship.
-        input_name: Its input, float32 [N, 3, 32, 100].
     """
 
     name: str
     head: str
     classes: int
     weights: Path | None = None
-    input_name: str = "x"
 
     def weights_or(self, given: Path | None) -> Path:
         """Return the given checkpoint or the one that ships.
@@ -43,12 +41,6 @@ class Network:
             )
             raise PipelineError(msg)
         return found
-
-    def export(self, target: Path, weights: Path) -> None:
-        """Write it as ONNX."""
-        from pipeline import export
-
-        export.export_network(target, weights, self.name)
 
 
 NETWORKS = {
