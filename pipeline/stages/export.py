@@ -75,7 +75,8 @@ class Export(Stage):
         fetched = fetch(job.source, job.original, say=watcher.line)
         if not job.source.onnx:
             model = load(job.original)
-            _refuse_other_input(model)
+            if job.data:
+                _refuse_other_input(model)
             refuse_other_head(job.recipe, model, "what was exported")
         found: dict[str, Any] = {
             "bytes": job.original.stat().st_size,
