@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     Weights = dict[str, npt.NDArray[np.float32]]
 
-# Room for a network in float64, each LSTM spelled twice, and as much again for the rest.
-BYTES_A_VALUE = 4 * 8
+# Room for every entry in float64, both spellings of an LSTM included, and as much again.
+BYTES_A_VALUE = 2 * 8
 FRAME_BYTES = 1 << 20  # names and instructions; StarNet's take 60 kB
 NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own, of no use here
 MAX_LISTED = 3

@@ -84,13 +84,19 @@ class Job:
         self.recipe, self.settings = recipe, settings
         self.states: dict[str, State] = {}
         refuse_confusion(recipe, settings)
-        if settings.model and settings.model.resolve() in self._written():
-            msg = f"--model {settings.model} is what this run writes; give another --work"
-            raise FlowError(msg)
+        if settings.model:
+            self._refuse_to_overwrite(settings.model)
 
-    def _written(self) -> set[Path]:
-        names = (f"{self.recipe.name}{part}.onnx" for part in ("_simplified", "_ascend"))
-        return {(self.settings.work / name).resolve() for name in names}
+    def _refuse_to_overwrite(self, model: Path) -> None:
+        written = [
+            self.work / f"{self.recipe.name}{part}.onnx" for part in ("_simplified", "_ascend")
+        ]
+        exported = self.work / f"{self.recipe.name}.onnx"
+        if model.resolve() == exported.resolve() and model.is_file() and self.source:
+            written.append(exported)  # a good model may stay where an export would go
+        if model.resolve() in {path.resolve() for path in written}:
+            msg = f"--model {model} is what this run writes; give another --work"
+            raise FlowError(msg)
 
     def result(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage found; nothing if it is not finished."""

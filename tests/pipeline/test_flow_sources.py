@@ -52,6 +52,14 @@ def _recipe(folder: Path, network: str) -> Path:
     return path
 
 
+def _guide(path: Path) -> Path:
+    model = onnx.parser.parse_model(_GUIDE)
+    weights = np.random.default_rng(3).standard_normal((3, 37)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(4 * weights, "weights"))
+    onnx.save(model, path)
+    return path
+
+
 def _texts(results: Path) -> dict[str, list[str]]:
     """Return what each decoder reads in a folder of results that are both wide enough."""
     found: dict[str, list[str]] = {}
@@ -102,11 +110,7 @@ def test_a_checkout_is_exported(checkout: Path, pdparams: Path, tmp_path: Path) 
 
 
 def test_a_file_of_a_guide_is_repaired(tmp_path: Path) -> None:
-    model = onnx.parser.parse_model(_GUIDE)
-    weights = np.random.default_rng(3).standard_normal((3, 37)).astype(np.float32)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(4 * weights, "weights"))
-    guide = tmp_path / "guide.onnx"
-    onnx.save(model, guide)
+    guide = _guide(tmp_path / "guide.onnx")
     given = (_recipe(tmp_path, "starnet"), "--work", tmp_path / "work", "--model", guide)
     document = json.loads(answer(*RUN, *given, "--batch", "8", "--to", "score", "--json"))
     assert document["export"]["repairs"] == ["set-opset: opset 11 -> 16, the first with GridSample"]
@@ -114,6 +118,18 @@ def test_a_file_of_a_guide_is_repaired(tmp_path: Path) -> None:
     assert document["rectified_alone"]["same_bits"]
     assert document["text_agreement"] == 1
     assert len({one["text"] for one in document["optimized"]["texts"]}) > 1
+
+
+def test_a_file_of_a_guide_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = _guide(tmp_path / "starnet.onnx")
+    given = (_recipe(tmp_path, "starnet"), "--work", tmp_path, "--model", guide)
+    answer(*RUN, *given, code=2)
+    assert "is what this run writes; give another --work" in capsys.readouterr().err
+    good = write_model(tmp_path / "starnet.onnx")
+    answer(*RUN, *given, "--to", "fetch-check", "--json")
+    assert good.is_file()
 
 
 def test_a_given_model_with_attention_is_decoded_so(tmp_path: Path) -> None:
