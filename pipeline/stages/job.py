@@ -6,8 +6,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.errors import FlowError
-from pipeline.stages.origin import exported, refuse_confusion, repaired
+from pipeline.stages.origin import exported, refuse_confusion, refuse_to_overwrite, repaired
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,19 +83,7 @@ class Job:
         self.recipe, self.settings = recipe, settings
         self.states: dict[str, State] = {}
         refuse_confusion(recipe, settings)
-        if settings.model:
-            self._refuse_to_overwrite(settings.model)
-
-    def _refuse_to_overwrite(self, model: Path) -> None:
-        written = [
-            self.work / f"{self.recipe.name}{part}.onnx" for part in ("_simplified", "_ascend")
-        ]
-        exported = self.work / f"{self.recipe.name}.onnx"
-        if model.resolve() == exported.resolve() and model.is_file() and self.source:
-            written.append(exported)  # a good model may stay where an export would go
-        if model.resolve() in {path.resolve() for path in written}:
-            msg = f"--model {model} is what this run writes; give another --work"
-            raise FlowError(msg)
+        refuse_to_overwrite(self)
 
     def result(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage found; nothing if it is not finished."""

@@ -13,7 +13,7 @@ from pipeline.stages.networks import NETWORKS
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from pipeline.stages.job import Settings
+    from pipeline.stages.job import Job, Settings
     from pipeline.stages.recipe import Recipe
 
 _STAND_INS = ("model", "inference", "paddleocr")  # options in place of a recipe's network
@@ -42,6 +42,25 @@ def refuse_confusion(recipe: Recipe, settings: Settings) -> None:
         raise FlowError(msg)
     if not settings.model:
         exported(recipe, settings)  # which refuses the rest
+
+
+def refuse_to_overwrite(job: Job) -> None:
+    """Refuse a given model that is where this run writes one.
+
+    Raises:
+        FlowError: If it is.
+        ModelError: If it may be, and cannot be read.
+    """
+    model, stem = job.settings.model, job.recipe.name
+    if model is None:
+        return
+    written = [job.work / f"{stem}{part}.onnx" for part in ("_simplified", "_ascend")]
+    target = job.work / f"{stem}.onnx"
+    if model.resolve() == target.resolve() and model.is_file() and job.source:
+        written.append(target)  # a model that needs no repair may stay there
+    if model.resolve() in {path.resolve() for path in written}:
+        msg = f"--model {model} is what this run writes; give another --work"
+        raise FlowError(msg)
 
 
 def exported(recipe: Recipe, settings: Settings) -> Source:
