@@ -34,7 +34,7 @@ from onnx_passes.numerics.precision import Settings, search
 from onnx_passes.numerics.runner import Runner
 from onnx_passes.numerics.watch import expose
 from pipeline.export import export_starnet
-from pipeline.models.weights import stroke_images
+from pipeline.models.stroke_images import stroke_images
 
 if TYPE_CHECKING:
     from collections.abc import Collection

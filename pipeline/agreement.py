@@ -47,6 +47,14 @@ class Agreement:
     same_argmax: float
     sentence: str
 
+    @property
+    def told(self) -> str:
+        """All of it in one line."""
+        return (
+            f"as Paddle's on {self.images} pictures (greatest difference {self.max_abs:.2g}, "
+            f"allowed {self.tolerance:.2g}; same class in {self.same_argmax:.2%} of the columns)"
+        )
+
 
 def judge(model: ir.Model, feed: Array, reference: Sequence[Array], batch: int) -> Agreement:
     """Run ``model`` on ``feed`` and compare with what Paddle made of it.

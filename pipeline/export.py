@@ -1,4 +1,4 @@
-"""Write StarNet as ONNX: Paddle saves its program, paddle2onnx converts it, this module checks it.
+"""Write a network as ONNX: Paddle saves its program, paddle2onnx converts it, this module checks.
 
 paddle2onnx ends its process when it meets an operator it cannot convert, without naming it. It
 therefore runs in a child process, which first compares the program with the converter's list.
@@ -35,11 +35,23 @@ _START = "import runpy, sys; runpy.run_path(sys.argv[1])['main'](*sys.argv[2:])"
 def export_starnet(
     out_path: Path, weights: Path | None = None, *, timeout_s: float = TIMEOUT_S
 ) -> Path:
-    """Write StarNet: ``x`` float32 [N, 3, 32, 100] -> ``fetch_name_0`` float32 [N, 25, 37].
+    """Write the network whose weights ship, StarNet MobileNetV3; see ``export_network``."""
+    return export_network(out_path, weights, timeout_s=timeout_s)
+
+
+def export_network(
+    out_path: Path,
+    weights: Path | None = None,
+    network: str = "starnet",
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> Path:
+    """Write a network: ``x`` float32 [N, 3, 32, 100] -> ``fetch_name_0`` float32 [N, 25, classes].
 
     Args:
         out_path: The ONNX file; its folder must exist.
         weights: A ``.pdparams`` or ``.npz`` file; None takes weights that are made up but alive.
+        network: Which, by its name in ``DESIGNS``; 37 classes with CTC, 38 with attention.
         timeout_s: How long the conversion may take.
 
     Returns:
@@ -53,11 +65,11 @@ def export_starnet(
     """
     check_before_work(out_path)
     from pipeline.models.framework import paddle
-    from pipeline.models.starnet import INPUT_SHAPE
-    from pipeline.models.weights import build_starnet
+    from pipeline.models.recogniser import DESIGNS, INPUT_SHAPE
+    from pipeline.models.weights import build_network
 
     with paddle.utils.unique_name.guard():  # names in the file: the same for every export
-        model = build_starnet(weights)
+        model = build_network(weights, DESIGNS[network])
         return export_layer(model, out_path, INPUT_SHAPE, timeout_s=timeout_s)
 
 

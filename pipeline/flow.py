@@ -18,7 +18,7 @@ from pipeline.report.document import to_document
 from pipeline.report.write import write_report
 from pipeline.stages.graph import NAMES, STAGES, choose
 from pipeline.stages.job import Job, Settings
-from pipeline.stages.networks import NETWORKS
+from pipeline.stages.networks import SHIPPED_WEIGHTS
 from pipeline.stages.planner import Status, plan
 from pipeline.stages.recipe import find_recipe
 from pipeline.stages.runner import run
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # Trained on rendered words; the official weights are not ours to ship.
-TRAINED_WEIGHTS = NETWORKS["starnet"].weights
+TRAINED_WEIGHTS = SHIPPED_WEIGHTS
 
 
 def open_job(recipe: str, settings: Settings) -> Job:

@@ -44,6 +44,15 @@ def read_onnx(path: Path) -> tuple[ir.Model, list[str]]:
     return model, done
 
 
+def left_by_a_guide(model: ir.Model) -> bool:
+    """Return whether a model is one of the two files that are repaired.
+
+    Raises:
+        PipelineError: If it is one, and cannot be brought to opset 16.
+    """
+    return bool(_repaired(model)[1])
+
+
 def _repaired(model: ir.Model) -> tuple[ir.Model, list[str]]:
     """Return a model of opset 16 if one of the two files was found, else the model as it is."""
     opset = model_io.opset(model)

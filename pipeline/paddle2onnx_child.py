@@ -7,6 +7,7 @@ translate.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -32,8 +33,20 @@ def main(program: str, parameters: str, target: str) -> None:
         sys.stderr.flush()
     # Its own optimizers may install packages or fail quietly; graphsurgeon folds the constants.
     data = paddle2onnx.export(program, parameters, opset_version=OPSET, optimize_tool="none")
-    graph = gs.import_onnx(onnx.load_from_string(data))
-    onnx.save(gs.export_onnx(graph.fold_constants().cleanup().toposort()), target)
+    graph = gs.import_onnx(onnx.load_from_string(data)).fold_constants()
+    _share_constants(graph)
+    onnx.save(gs.export_onnx(graph.cleanup().toposort()), target)
+
+
+def _share_constants(graph: Any) -> None:  # noqa: ANN401  graphsurgeon has no types
+    """Store equal constants once: of a loop, folding makes a transposed matrix for each turn."""
+    first: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+    for node in graph.nodes:
+        for place, tensor in enumerate(node.inputs):
+            values = getattr(tensor, "values", None)  # a variable has none
+            if values is not None:
+                key = (values.dtype.str, values.shape, hashlib.sha256(values.tobytes()).digest())
+                node.inputs[place] = first.setdefault(key, tensor)
 
 
 def _unsupported(program: str) -> list[str]:

@@ -58,18 +58,34 @@ class Checkout:
         if not (self.folder / TOOL).is_file():
             msg = f"{self.folder} is no checkout of PaddleOCR: it has no {TOOL}"
             raise PipelineError(msg)
-        places = (self.config, self.folder / self.config)
-        config = next((place for place in places if place.is_file()), None)
-        if config is None:
-            msg = f"configuration {self.config} is neither here nor in {self.folder}"
-            raise PipelineError(msg)
-        prefix = str(self.checkpoint.resolve()).removesuffix(WEIGHTS_SUFFIX)
-        if not Path(prefix + WEIGHTS_SUFFIX).is_file():
-            msg = f"checkpoint {prefix}{WEIGHTS_SUFFIX} does not exist"
-            raise PipelineError(msg)
+        config, prefix = self.configuration(), str(self.weights()).removesuffix(WEIGHTS_SUFFIX)
         values = (f"Global.pretrained_model={prefix}", f"Global.save_inference_dir={target}")
         python = self.python or sys.executable
         return [python, str(TOOL), "-c", str(config.resolve()), "-o", *values]
+
+    def configuration(self) -> Path:
+        """Return the file of the configuration.
+
+        Raises:
+            PipelineError: If it is neither here nor in the checkout.
+        """
+        for place in (self.config, self.folder / self.config):
+            if place.is_file():
+                return place
+        msg = f"configuration {self.config} is neither here nor in {self.folder}"
+        raise PipelineError(msg)
+
+    def weights(self) -> Path:
+        """Return the file of the weights.
+
+        Raises:
+            PipelineError: If there is none.
+        """
+        path = Path(str(self.checkpoint.resolve()).removesuffix(WEIGHTS_SUFFIX) + WEIGHTS_SUFFIX)
+        if not path.is_file():
+            msg = f"checkpoint {path} does not exist"
+            raise PipelineError(msg)
+        return path
 
     def version(self) -> str:
         """Return what the checkout says it is: a release, a branch or a commit."""

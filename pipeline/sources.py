@@ -3,7 +3,7 @@
 =====================  =================================================================
 what a user has        what is done
 =====================  =================================================================
-a checkpoint, nothing  the built-in StarNet with these, or the shipped, weights; exported
+a checkpoint, nothing  a built-in network with these, or the shipped, weights; exported
 an inference model     exported
 a PaddleOCR checkout   its own export first, then as an inference model
 an ONNX file           checked; what guides leave behind is repaired
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
+from pipeline.stages.networks import find_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.agreement import Agreement
     from pipeline.inference_model import Fold, Folded
 
-SHIPPED_WEIGHTS = Path(__file__).parent / "data" / "starnet_words.npz"
+DEFAULT = "starnet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Source:
     """What a user has. At most one of ``inference``, ``paddleocr`` and ``onnx``.
 
     Attributes:
-        checkpoint: Weights: of the built-in StarNet (``.pdparams``, ``.npz``; None: the shipped
-            ones), or of the network that ``config`` describes.
+        checkpoint: Weights: of the built-in network (``.pdparams``, ``.npz``; None: the shipped
+            ones, if some ship), or of the network that ``config`` describes.
+        network: The built-in network; None for StarNet MobileNetV3.
         inference: Folder or prefix of ``inference.json`` and ``inference.pdiparams``.
         paddleocr: Checkout of PaddleOCR; needs ``config`` and ``checkpoint``.
         config: Its configuration of the network.
@@ -49,6 +51,7 @@ class Source:
     """
 
     checkpoint: Path | None = None
+    network: str | None = None
     inference: Path | None = None
     paddleocr: Path | None = None
     config: Path | None = None
@@ -70,6 +73,11 @@ class Source:
         if not self.paddleocr and (self.config or self.python):
             msg = "config and python belong to a PaddleOCR checkout; give paddleocr too"
             raise PipelineError(msg)
+        if self.network and (self.inference or self.paddleocr or self.onnx):
+            msg = "network names a built-in network, which takes a checkpoint and nothing else"
+            raise PipelineError(msg)
+        if not (self.inference or self.paddleocr or self.onnx):
+            find_network(self.network or DEFAULT).weights_or(self.checkpoint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,20 +164,21 @@ def _inference(source: Source, folder: Path, say: Callable[[str], None], timeout
 
         checkout = Checkout(source.paddleocr, source.config, source.checkpoint, source.python)
         return export_checkout(checkout, folder, say, timeout_s=2 * timeout_s)
-    weights = source.checkpoint or SHIPPED_WEIGHTS
-    say(f"StarNet with {weights}")
-    _save_starnet(weights, folder / "inference")
+    network = find_network(source.network or DEFAULT)
+    weights = network.weights_or(source.checkpoint)
+    say(f"{network.name} with {weights}")
+    _save_network(network.name, weights, folder / "inference")
     return folder
 
 
-def _save_starnet(weights: Path, stem: Path) -> None:
+def _save_network(name: str, weights: Path, stem: Path) -> None:
     from pipeline.export import save_program
     from pipeline.models.framework import paddle
-    from pipeline.models.starnet import INPUT_SHAPE
-    from pipeline.models.weights import build_starnet
+    from pipeline.models.recogniser import DESIGNS, INPUT_SHAPE
+    from pipeline.models.weights import build_network
 
     with paddle.utils.unique_name.guard():  # names in the file: the same for every export
-        save_program(build_starnet(weights), stem, INPUT_SHAPE)
+        save_program(build_network(weights, DESIGNS[name]), stem, INPUT_SHAPE)
 
 
 def _described(model: ir.Model, path: Path) -> Fetched:

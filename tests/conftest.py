@@ -45,7 +45,7 @@ def starnet_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def word_images() -> npt.NDArray[np.float32]:
     """Return float32 [7, 3, 32, 100] in [-1, 1]: drawn strokes, no noise. Do not write to it."""
-    from pipeline.models.weights import stroke_images
+    from pipeline.models.stroke_images import stroke_images
 
     images = stroke_images(7, WORD_SEED)
     images.setflags(write=False)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.stages.networks import NETWORKS
+
 if TYPE_CHECKING:
     from pipeline.sources import Fetched
 
@@ -19,8 +21,13 @@ _PATH = click.Path(path_type=Path)
     "--checkpoint",
     type=_PATH,
     metavar="FILE",
-    help="Weights (.pdparams; .npz for the built-in StarNet, which takes the shipped ones unless "
-    "told).",
+    help="Weights (.pdparams; .npz for a built-in network). Of starnet, the shipped ones unless "
+    "told.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(list(NETWORKS)),
+    help="The built-in network that the checkpoint is of. Default: starnet.",
 )
 @click.option(
     "--inference",
@@ -68,6 +75,7 @@ def export(out_path: Path, *, timeout_s: float, as_json: bool, **fields: Any) ->
     Example:
       onnx-passes export starnet.onnx
       onnx-passes export starnet.onnx --checkpoint best_accuracy.pdparams
+      onnx-passes export rare.onnx --network rare_mobilenetv3 --checkpoint best_accuracy.pdparams
       onnx-passes export starnet.onnx --inference inference/rec_starnet
       onnx-passes export starnet.onnx --paddleocr PaddleOCR \\
         --config configs/rec/rec_mv3_tps_bilstm_ctc.yml --checkpoint best_accuracy
@@ -125,9 +133,5 @@ def _lines(fetched: Fetched) -> list[str]:
     if (agreement := fetched.agreement) is None:
         lines.append("numbers: not compared; there is no Paddle model to compare with")
     else:
-        lines.append(
-            f"numbers: as Paddle's on {agreement.images} pictures (greatest difference "
-            f"{agreement.max_abs:.2g}, allowed {agreement.tolerance:.2g}; same class in "
-            f"{agreement.same_argmax:.2%} of the columns)"
-        )
+        lines.append(f"numbers: {agreement.told}")
     return lines

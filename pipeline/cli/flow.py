@@ -35,6 +35,21 @@ _OPTIONS = (
     click.option("--work", type=_PATH, help="Folder for the results. Default: work/<recipe>."),
     click.option("--model", type=_PATH, metavar="FILE", help="An .onnx in place of an export."),
     click.option(
+        "--inference", type=_PATH, metavar="DIR", help="An inference model of Paddle 3, exported."
+    ),
+    click.option(
+        "--paddleocr",
+        type=_PATH,
+        metavar="DIR",
+        help="A checkout of PaddleOCR that exports the model; needs --config and --checkpoint.",
+    ),
+    click.option("--config", type=_PATH, metavar="CFG", help="Its configuration of the network."),
+    click.option(
+        "--paddle-python",
+        metavar="NAME",
+        help="The Python that the checkout's requirements are installed in, if not this one.",
+    ),
+    click.option(
         "--data",
         type=_PATH,
         metavar="DIR",
@@ -44,7 +59,7 @@ _OPTIONS = (
         "--checkpoint",
         type=_PATH,
         metavar="FILE",
-        help="Weights, .pdparams or .npz. Default: trained on rendered words, shipped with this.",
+        help="Weights, .pdparams or .npz. Only starnet has a default: trained on rendered words.",
     ),
     click.option(
         "--backend",
@@ -101,6 +116,7 @@ def group() -> None:
 
 @group.command(
     epilog="\b\nExample:\n  onnx-passes flow run starnet --data evaluation --work work/starnet"
+    "\n  onnx-passes flow run rare_mobilenetv3 --checkpoint best_accuracy.pdparams"
     "\n  onnx-passes flow run custom --model net.onnx --backend ascend --batch 1,8"
 )
 @click.argument("recipe", metavar="RECIPE")
@@ -109,9 +125,9 @@ def group() -> None:
 def run(recipe: str, *, dry_run: bool, **options: Any) -> int:  # noqa: ANN401  see _OPTIONS
     """Take a network to the device, stage by stage: export, rewrite, check, compile, score, bench.
 
-    RECIPE is a built-in recipe (starnet, custom) or a TOML file, see docs/flow.md. What is done
-    already is not done again, as long as its inputs, options and versions are the same; a run that
-    was interrupted goes on where it was.
+    RECIPE is a built-in recipe (starnet, starnet_resnet34, rare_mobilenetv3, rare_resnet34_vd,
+    custom) or a TOML file, see docs/flow.md. What is done already is not done again, as long as its
+    inputs, options and versions are the same; a run that was interrupted goes on where it was.
 
     Exit codes: 0 done; 1 numbers failed; 2 bad usage or input, or another run is in the folder;
     3 a tool failed; 4 a tool is missing.
@@ -186,6 +202,10 @@ def _asked(recipe: str, options: dict[str, Any]) -> tuple[Job, frozenset[str]]:
         model=options["model"],
         data=options["data"],
         weights=options["checkpoint"],
+        inference=options["inference"],
+        paddleocr=options["paddleocr"],
+        config=options["config"],
+        paddle_python=options["paddle_python"],
         backend=options["backend"],
         batches=options["batches"],
         soc=options["soc"],

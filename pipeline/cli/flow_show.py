@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pipeline.cli.console import out
 from pipeline.cli.flow_figures import show_figures
+from pipeline.report.passes import export_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,8 @@ def document_of(work: Path, statuses: list[Status]) -> dict[str, Any]:
 
 def show(document: dict[str, Any]) -> None:
     """Print what was found."""
+    for line in export_lines(document["export"]):
+        out.print(f"export: {line}", markup=False)
     if document["passes"]:
         _show_passes(document["passes"])
     if document["verify"]:

@@ -7,6 +7,7 @@ shapes must be those of the model, and every value finite.
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 from typing import TYPE_CHECKING
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
     Weights = dict[str, npt.NDArray[np.float32]]
 
-# Seven times StarNet's state dict in float32, both spellings of its LSTM included (9 MB).
-MAX_BYTES = 64 << 20
+# Room for every entry in float64, both spellings of an LSTM included, and as much again.
+BYTES_A_VALUE = 2 * 8
+FRAME_BYTES = 1 << 20  # names and instructions; StarNet's take 60 kB
 NAME_TABLE = "StructuredToParameterName@@"  # Paddle's own, of no use here
 MAX_LISTED = 3
 _FLAT_LSTM = re.compile(
@@ -47,7 +49,7 @@ def read_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weight
         WeightsError: If the file cannot be read, its names or shapes are not those of the
             model, or a value is not finite.
     """
-    found = _read(path)
+    found = _read(path, BYTES_A_VALUE * sum(map(math.prod, shapes.values())) + FRAME_BYTES)
     expected = {_by_cell(name): shape for name, shape in shapes.items()}
     _check_names(found, expected, path)
     tensors: Weights = {}
@@ -59,14 +61,14 @@ def read_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weight
     return {name: tensors[_by_cell(name)] for name in shapes}
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(path: Path, most: int) -> dict[str, object]:
     readers = {".pdparams": _read_pdparams, ".npz": _read_npz}
     reader = readers.get(path.suffix)
     if reader is None:
         msg = f"weights {path}: expected a file name that ends in {' or '.join(readers)}"
         raise WeightsError(msg)
     try:
-        return reader(path)
+        return reader(path, most)
     except OSError as error:
         msg = f"weights {path} cannot be read: {error.strerror or error}"
         raise WeightsError(msg) from error
@@ -91,8 +93,8 @@ def _check_names(
         raise WeightsError(msg)
 
 
-def _read_pdparams(path: Path) -> dict[str, object]:
-    _check_size(path.stat().st_size, path)
+def _read_pdparams(path: Path, most: int) -> dict[str, object]:
+    _check_size(path.stat().st_size, most, path)
     try:
         found = read_pickle(path.read_bytes())
     except RefusedPickleError as error:
@@ -104,10 +106,10 @@ def _read_pdparams(path: Path) -> dict[str, object]:
     return {name: value for name, value in found.items() if name != NAME_TABLE}
 
 
-def _read_npz(path: Path) -> dict[str, object]:
+def _read_npz(path: Path, most: int) -> dict[str, object]:
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_size(sum(member.file_size for member in archive.infolist()), path)
+            _check_size(sum(member.file_size for member in archive.infolist()), most, path)
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, WeightsError):
@@ -146,7 +148,7 @@ def _listed(kind: str, names: list[str]) -> str:
     return f"{len(names)} {kind} ({shown}{', ...' if len(names) > MAX_LISTED else ''})"
 
 
-def _check_size(size: int, path: Path) -> None:
-    if size > MAX_BYTES:
-        msg = f"weights {path} hold {size} bytes; expected at most {MAX_BYTES}"
+def _check_size(size: int, most: int, path: Path) -> None:
+    if size > most:
+        msg = f"weights {path} hold {size} bytes; expected at most {most} for this network"
         raise WeightsError(msg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.models.framework import paddle
 
@@ -15,6 +15,8 @@ BATCH_NORM_EPSILON = 1e-5
 
 class ConvBn(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
     """Convolution without bias, batch norm, activation."""
+
+    NAMES: ClassVar[tuple[str, str]] = ("conv", "bn")  # of the first two, in a checkpoint
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class ConvBn(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
             activation: Applied last; None leaves the batch norm's output.
         """
         super().__init__()
-        self.conv = paddle.nn.Conv2D(
+        conv = paddle.nn.Conv2D(
             *channels,
             kernel,
             stride=list(stride),
@@ -43,10 +45,13 @@ class ConvBn(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
             groups=groups,
             bias_attr=False,
         )
-        self.bn = paddle.nn.BatchNorm2D(channels[1], epsilon=BATCH_NORM_EPSILON)
+        norm = paddle.nn.BatchNorm2D(channels[1], epsilon=BATCH_NORM_EPSILON)
+        for name, layer in zip(self.NAMES, (conv, norm), strict=True):
+            self.add_sublayer(name, layer)
         self._activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float32 [N, in, H, W] to float32 [N, out, Ho, Wo]."""
-        y = self.bn(self.conv(x))
+        conv, norm = self.NAMES
+        y = getattr(self, norm)(getattr(self, conv)(x))
         return y if self._activation is None else self._activation(y)

@@ -9,14 +9,13 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pipeline.models.framework import paddle
 from pipeline.models.layers import ConvBn, Tensor
 
 IMAGE_CHANNELS = 3
 STEM_CHANNELS = 8
-OUT_CHANNELS = 480
 SQUEEZE_RATIO = 4
 # The gate's hard sigmoid has slope 0.2 and offset 0.5; Paddle's default slope is 1/6.
 GATE_SLOPE = 0.2
@@ -56,6 +55,8 @@ UNITS = (
 class MobileNetV3(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
     """A stem, the 15 residual units of ``UNITS``, a 1x1 convolution and a 2x2 max pool."""
 
+    out_channels: ClassVar[int] = 480
+
     def __init__(self) -> None:
         """Build the layers in the order of the checkpoint's names."""
         super().__init__()
@@ -67,7 +68,7 @@ class MobileNetV3(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
         self.blocks = paddle.nn.Sequential(
             *(_ResidualUnit(channels, unit) for channels, unit in zip(inputs, UNITS, strict=False))
         )
-        self.conv2 = ConvBn((UNITS[-1].out, OUT_CHANNELS), kernel=1, activation=hardswish)
+        self.conv2 = ConvBn((UNITS[-1].out, self.out_channels), kernel=1, activation=hardswish)
         self.pool = paddle.nn.MaxPool2D(kernel_size=2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,18 +27,21 @@ if TYPE_CHECKING:
 FIDUCIALS = 20
 HEIGHT, WIDTH = 32, 100  # pixels of the rectified image
 AFFINE_ROWS = 3  # 1, x, y: the spline's affine part
-LOCALISATION_CHANNELS = (3, 16, 32, 64, 128)
-LOCALISATION_HIDDEN = 64
+IMAGE_CHANNELS = 3
 DISTANCE_EPSILON = 1e-6  # keeps the logarithm finite on a base point
 
 
 class TPS(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
     """Rectify an image by the spline through the fiducial points found in it."""
 
-    def __init__(self) -> None:
-        """Build the two halves in the order of the checkpoint's names."""
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        """Build the two halves in the order of the checkpoint's names.
+
+        Args:
+            channels: Of the four convolutions that find the fiducial points.
+        """
         super().__init__()
-        self.loc_net = _Localisation()
+        self.loc_net = _Localisation(channels)
         self.grid_generator = _GridGenerator()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,21 +55,20 @@ class TPS(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
 class _Localisation(paddle.nn.Layer):  # type: ignore[misc]  # paddle is untyped
     """Find the fiducial points."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
-        for i, channels in enumerate(itertools.pairwise(LOCALISATION_CHANNELS)):
-            unit = ConvBn(channels, kernel=3, activation=paddle.nn.functional.relu)
+        features, hidden = channels[-1], channels[-2]
+        for i, pair in enumerate(itertools.pairwise((IMAGE_CHANNELS, *channels))):
+            unit = ConvBn(pair, kernel=3, activation=paddle.nn.functional.relu)
             self.add_sublayer(f"loc_conv{i}", unit)
         self.pool = paddle.nn.MaxPool2D(kernel_size=2, stride=2)
         self.last_pool = paddle.nn.AdaptiveAvgPool2D(1)
-        bound = LOCALISATION_CHANNELS[-1] ** -0.5
+        bound = features**-0.5
         self.fc1 = paddle.nn.Linear(
-            LOCALISATION_CHANNELS[-1],
-            LOCALISATION_HIDDEN,
-            weight_attr=paddle.nn.initializer.Uniform(-bound, bound),
+            features, hidden, weight_attr=paddle.nn.initializer.Uniform(-bound, bound)
         )
         self.fc2 = paddle.nn.Linear(
-            LOCALISATION_HIDDEN,
+            hidden,
             FIDUCIALS * 2,
             weight_attr=paddle.nn.initializer.Constant(0.0),
             bias_attr=paddle.nn.initializer.Assign(first_fiducials().ravel()),

@@ -11,6 +11,7 @@ a later run has overtaken is listed as out of date, and nothing of it is shown::
     models              the paths of the original and of the rewritten model
     versions.*          by package
     stages[]            name, about, status, reason, seconds, finished, commands, outputs
+    export              the numbers of the export against Paddle's, what was folded or repaired
     passes              as of 'run --json', of both pass lists together; steps[].stage says which
     verify              the rewritten model against the export; rectified: what GridSample makes
     lint, compile       what they found
@@ -74,7 +75,7 @@ def to_document(work: Path) -> dict[str, Any]:
             if stage.name != ITSELF
         ],
         "passes": _passes(good),
-        **{name: good.get(name) for name in ("verify", "lint", "compile")},
+        **{name: good.get(name) for name in ("export", "verify", "lint", "compile")},
         "accuracy": _accuracy(good),
         "bench": good.get("bench"),
     }

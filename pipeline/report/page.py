@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 from onnx_passes.report.markup import Html, element, join, name, visible
 from onnx_passes.report.page import POLICY
 from pipeline.report.figures import accuracy, compiled, throughput
-from pipeline.report.passes import lint_section, passes_section, verify_section
+from pipeline.report.passes import (
+    export_section,
+    lint_section,
+    passes_section,
+    verify_section,
+)
 from pipeline.report.table import badge, table
 
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ def to_page(document: Mapping[str, Any]) -> str:
         _banner(document),
         *accuracy(document),
         *throughput(document),
+        *export_section(document["export"]),
         *passes_section(document["passes"]),
         *verify_section(document["verify"]),
         *lint_section(document["lint"]),

@@ -72,6 +72,25 @@ def verify_section(found: Mapping[str, Any] | None) -> list[Html]:
     ]
 
 
+def export_lines(found: Mapping[str, Any] | None) -> list[str]:
+    """Return what an export found; nothing if a model was given."""
+    told = found or {}  # of an older version too, which found less
+    folded = [
+        f"{each['operator']} {each['dtype']} {each['shape']}" for each in told.get("folded", [])
+    ]
+    return [
+        *([f"folded: {'; '.join(folded)}"] if folded else []),
+        *(f"repaired: {repair}" for repair in told.get("repairs", [])),
+        *([f"numbers {told['numbers']}"] if told.get("numbers") else []),
+    ]
+
+
+def export_section(found: Mapping[str, Any] | None) -> list[Html]:
+    """Return the export against Paddle."""
+    lines = [element("li", line) for line in export_lines(found)]
+    return [element("h2", "Export"), element("ul", *lines)] if lines else []
+
+
 def lint_section(found: Mapping[str, Any] | None) -> list[Html]:
     """Return what ATC is expected to say."""
     if found is None:

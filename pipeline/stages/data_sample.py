@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import FlowError
+from pipeline.export import INPUT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,9 +78,9 @@ def _input_name(job: Job) -> str:
     """Return the name of the model's input; refuse a model that takes no images of words."""
     from onnx_passes.numerics.feeds import graph_inputs
 
-    if job.network is not None:
-        return job.network.input_name
-    values = graph_inputs(job.given) if job.given else []
+    if job.given is None:
+        return INPUT_NAME
+    values = graph_inputs(job.given)
     shape = values[0].shape if len(values) == 1 else None
     if shape is None or len(shape) != 1 + len(ITEM) or tuple(shape[1:]) != ITEM:
         found = ", ".join(f"{value.name} {value.shape}" for value in values)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pipeline.errors import FlowError, MissingExtraError
 from pipeline.stages.content import Records, digest
 from pipeline.stages.data_sample import feeds_of
+from pipeline.stages.origin import files, refuse_other_head
 from pipeline.stages.rendering import RENDER_SEED, render
 from pipeline.stages.stage import OURS, Made, Stage, Watcher, command, relative
 
@@ -38,11 +39,7 @@ class FetchCheck(Stage):
 
     def inputs(self, job: Job) -> Mapping[str, Path | Records]:
         """Return what the user gave, or what ships."""
-        found: dict[str, Path | Records] = {}
-        if job.weights is not None:
-            found["weights"] = job.weights
-        if job.settings.model is not None:
-            found["model"] = job.settings.model
+        found: dict[str, Path | Records] = {**started_from(job)}
         if job.settings.data is not None:
             found["records"] = Records(job.settings.data)
         return found
@@ -72,11 +69,13 @@ class FetchCheck(Stage):
 
     def run(self, job: Job, watcher: Watcher) -> Made:
         """Look at everything before anything long starts."""
-        for what, path in (("weights", job.weights), ("model", job.settings.model)):
-            if path is not None and not path.is_file():
+        for what, path in started_from(job).items():
+            if not path.exists():
                 msg = f"{what} {path}: there is no such file; give one that exists"
                 raise FlowError(msg)
         _refuse_missing_tools(job)
+        if job.given:
+            refuse_other_head(job.recipe, job.given, f"model {job.settings.model}")
         about = {
             "recipe": {"name": job.recipe.name, "title": job.recipe.title},
             "published": job.recipe.published,
@@ -98,6 +97,13 @@ class FetchCheck(Stage):
         return Made({**about, "data": data}, tuple(self.outputs(job)))
 
 
+def started_from(job: Job) -> dict[str, Path]:
+    """Return the files of the model that the flow starts from, by what they are."""
+    if job.source is None and job.settings.model:
+        return {"model": job.settings.model}
+    return files(job.source) if job.source else {}
+
+
 def only(job: Job, stage: str) -> list[str]:
     """Return the command that runs one stage of this flow."""
     settings = job.settings
@@ -106,6 +112,10 @@ def only(job: Job, stage: str) -> list[str]:
         "--model": settings.model,
         "--data": settings.data,
         "--checkpoint": settings.weights,
+        "--inference": settings.inference,
+        "--paddleocr": settings.paddleocr,
+        "--config": settings.config,
+        "--paddle-python": settings.paddle_python,
     }
     words = [word for name, value in given.items() if value for word in (name, value)]
     return [command("flow", "run", job.recipe.text, *words, "--only", stage)]
@@ -119,7 +129,7 @@ def _left_out(job: Job) -> dict[str, str]:
 
 
 def _refuse_missing_tools(job: Job) -> None:
-    for module in _EXPORT if job.network else ():
+    for module in _EXPORT if job.source and not job.source.onnx else ():
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(module=module, extra="paddle")
     if job.on_device:

@@ -6,8 +6,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.errors import FlowError
-from pipeline.stages.networks import NETWORKS, Network
+from pipeline.stages.origin import exported, refuse_confusion, refuse_to_overwrite, repaired
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from ascend.toolkit import Toolkit
     from pipeline.infer import DeviceTools
+    from pipeline.sources import Source
     from pipeline.stages.recipe import Recipe
     from pipeline.stages.state import State
 
@@ -30,9 +30,13 @@ class Settings:
 
     Attributes:
         work: Folder for everything the run writes.
-        model: An .onnx in place of an export.
+        model: An .onnx in place of the recipe's network.
         data: Folder of LMDB data sets, zip or label file; None renders the recipe's words.
         weights: Checkpoint; None takes the one that ships with the network.
+        inference: An inference model of Paddle 3 in place of the recipe's network.
+        paddleocr: A checkout of PaddleOCR in its place; needs a config and weights.
+        config: The checkout's configuration of the network.
+        paddle_python: The Python that the checkout's requirements are installed in.
         backend: What runs the models: ``onnxruntime``, or ``ascend`` (ATC and ais_bench).
         batches: Batch sizes; none for the recipe's on a device, or one on the CPU.
         soc: The chip; None for the recipe's.
@@ -46,6 +50,10 @@ class Settings:
     model: Path | None = None
     data: Path | None = None
     weights: Path | None = None
+    inference: Path | None = None
+    paddleocr: Path | None = None
+    config: Path | None = None
+    paddle_python: str | None = None
     backend: Backend = "onnxruntime"
     batches: tuple[int, ...] = ()
     soc: str | None = None
@@ -69,23 +77,13 @@ class Job:
 
         Raises:
             FlowError: If they do not go together.
+            PipelineError: If the source of the model is not whole.
             ModelError: If the given model cannot be read.
         """
         self.recipe, self.settings = recipe, settings
         self.states: dict[str, State] = {}
-        if not recipe.network and settings.model is None:
-            msg = f"recipe {recipe.text} exports no network: give a model with --model FILE.onnx"
-            raise FlowError(msg)
-        if settings.model is not None and settings.weights is not None:
-            msg = "give --checkpoint for an export, or --model in place of it, not both"
-            raise FlowError(msg)
-        if settings.model and settings.model.resolve() in self._written():
-            msg = f"--model {settings.model} is what this run writes; give another --work"
-            raise FlowError(msg)
-
-    def _written(self) -> set[Path]:
-        names = (f"{self.recipe.name}_simplified.onnx", f"{self.recipe.name}_ascend.onnx")
-        return {(self.settings.work / name).resolve() for name in names}
+        refuse_confusion(recipe, settings)
+        refuse_to_overwrite(self)
 
     def result(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage found; nothing if it is not finished."""
@@ -101,20 +99,23 @@ class Job:
         """Whether the models run on a device."""
         return self.settings.backend == "ascend"
 
-    @property
-    def network(self) -> Network | None:
-        """What is exported; None if a model is given."""
-        return None if self.settings.model else NETWORKS[self.recipe.network]
+    @functools.cached_property
+    def source(self) -> Source | None:
+        """What is exported or repaired; None if a given model is taken as it is.
 
-    @property
-    def weights(self) -> Path | None:
-        """The checkpoint; None if a model is given."""
-        return (self.settings.weights or self.network.weights) if self.network else None
+        Raises:
+            ModelError: If a given model cannot be read.
+            PipelineError: If it needs a repair and cannot have it.
+        """
+        if self.settings.model and self.given:
+            return repaired(self.settings.model, self.given)
+        return exported(self.recipe, self.settings)
 
     @property
     def original(self) -> Path:
         """The model that everything is compared with."""
-        return self.settings.model or self.work / f"{self.recipe.name}.onnx"
+        exported = self.work / f"{self.recipe.name}.onnx"
+        return exported if self.source else self.settings.model or exported
 
     @property
     def simplified(self) -> Path:

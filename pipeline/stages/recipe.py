@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from onnx_passes.core.contract import UsageError
 from onnx_passes.core.registry import did_you_mean
-from pipeline.errors import FlowError
+from pipeline.errors import FlowError, PipelineError
 from pipeline.stages.toml_lines import line_of_entry, line_of_key, syntax_error
 
 if TYPE_CHECKING:
@@ -173,12 +173,13 @@ class _Reader:
             self._fail(line, f"{key!r} is a {found}, expected a {expected}")
 
     def _check_network(self) -> None:
-        from pipeline.stages.networks import NETWORKS
+        from pipeline.stages.networks import find_network
 
-        name = self.values.get("network", "")
-        if name and name not in NETWORKS:
-            near = did_you_mean(name, NETWORKS) or f"; there are {', '.join(NETWORKS)}"
-            self._fail(line_of_key(self._text, "network"), f"no network {name!r}{near}")
+        if name := self.values.get("network", ""):
+            try:
+                find_network(name)
+            except PipelineError as error:
+                self._fail(line_of_key(self._text, "network"), str(error))
 
     def _passes(self, key: str) -> tuple[Item, ...]:
         """Return the passes of a list; an entry that is wrong is named with its line."""

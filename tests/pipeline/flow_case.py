@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import pytest
 
+from pipeline.cli import main
 from pipeline.flow import Job, Settings, Watcher, choose, open_job, run
 from pipeline.stages.graph import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
     from pipeline.stages.stage import Made, Stage
 
@@ -47,15 +48,24 @@ batches = [1, 4, 8, 16, 32, 64]
 """
 
 
-def write_model(path: Path, seed: int = 3) -> Path:
+def write_model(path: Path, seed: int = 3, classes: int = 37) -> Path:
     """Write a model that runs in a moment."""
-    model = onnx.parser.parse_model(_MODEL)
+    model = onnx.parser.parse_model(_MODEL.replace("25, 37]", f"25, {classes}]"))
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}.{number}"  # ATC's --keep_dtype goes by the names
-    weights = np.random.default_rng(seed).standard_normal((3, 37)).astype(np.float32)
+    weights = np.random.default_rng(seed).standard_normal((3, classes)).astype(np.float32)
     model.graph.initializer.append(onnx.numpy_helper.from_array(4 * weights, "weights"))
     onnx.save(model, path)
     return path
+
+
+def answer(*arguments: object, code: int = 0) -> str:
+    """Return what a command prints on stdout."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    assert left.value.code == code, printed.getvalue()
+    return printed.getvalue()
 
 
 def small_job(folder: Path, data: Path | None, recipe: str = RECIPE, **settings: Any) -> Job:  # noqa: ANN401  fields of Settings

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipeline.models.layers import Tensor
-    from pipeline.models.starnet import StarNet
+    from pipeline.models.recogniser import Recogniser
 
     Floats = npt.NDArray[np.float32]
 
@@ -59,7 +59,7 @@ def exported(starnet_onnx: Path) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def network() -> StarNet:
+def network() -> Recogniser:
     return build_starnet()
 
 
@@ -145,7 +145,7 @@ def test_the_shapes_around_the_sampling_are_known(exported: onnx.ModelProto) -> 
 
 
 def test_the_gates_of_the_lstm_are_in_the_order_of_onnx(
-    exported: onnx.ModelProto, network: StarNet
+    exported: onnx.ModelProto, network: Recogniser
 ) -> None:
     constants = {item.name: onnx.numpy_helper.to_array(item) for item in exported.graph.initializer}
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
@@ -173,7 +173,7 @@ def test_the_gates_of_the_lstm_are_in_the_order_of_onnx(
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_onnxruntime_agrees_with_paddle(
-    batch: int, exported: onnx.ModelProto, network: StarNet, word_images: Floats
+    batch: int, exported: onnx.ModelProto, network: Recogniser, word_images: Floats
 ) -> None:
     (sample,) = (node for node in exported.graph.node if node.op_type == "GridSample")
     watched = onnx.ModelProto.FromString(exported.SerializeToString())
@@ -190,7 +190,7 @@ def test_onnxruntime_agrees_with_paddle(
 
 
 def test_from_the_same_rectified_image_onnxruntime_agrees_closely(
-    exported: onnx.ModelProto, network: StarNet, word_images: Floats
+    exported: onnx.ModelProto, network: Recogniser, word_images: Floats
 ) -> None:
     (sample,) = (node for node in exported.graph.node if node.op_type == "GridSample")
     rest = onnx.utils.Extractor(exported).extract_model([sample.output[0]], ["fetch_name_0"])

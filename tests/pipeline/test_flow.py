@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shlex
@@ -18,10 +16,12 @@ from eval.render import write_lmdb_tree
 from onnx_passes.core.checked import why_unverified
 from onnx_passes.core.contract import CheckError
 from onnx_passes.core.model_io import load
+from pipeline.agreement import Agreement
 from pipeline.cli import main
 from pipeline.errors import FlowError
 from pipeline.flow import NAMES, TRAINED_WEIGHTS, to_document
-from tests.pipeline.flow_case import finish, small_job, write_model
+from pipeline.sources import Fetched, Source
+from tests.pipeline.flow_case import answer, finish, small_job, write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,15 +40,7 @@ records = 12067
 acc = 0.8
 norm_edit_dis = 0.9
 """
-
-
-def answer(*arguments: object, code: int = 0) -> str:
-    """Return what a command prints on stdout."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    assert left.value.code == code, printed.getvalue()
-    return printed.getvalue()
+AGREEMENT = Agreement(8, 2.1e-3, 1.7e-2, 1.0, 1.0, "'y': 3 of 9 elements differ")
 
 
 @pytest.fixture
@@ -75,12 +67,13 @@ def starnet(tmp_path_factory: pytest.TempPathFactory, starnet_onnx: Path) -> tup
     recipe = folder / "short.toml"
     recipe.write_text(SMALL_STARNET)
 
-    def export(out_path: Path, weights: Path | None = None) -> None:
-        assert weights == TRAINED_WEIGHTS
+    def fetch(source: Source, out_path: Path, **_say: object) -> Fetched:
+        assert source == Source(network="starnet", checkpoint=TRAINED_WEIGHTS)
         out_path.write_bytes(starnet_onnx.read_bytes())
+        return Fetched(out_path, 16, 321, (), (), agreement=AGREEMENT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.export.export_starnet", export)
+        patch.setattr("pipeline.sources.fetch", fetch)
         out = answer("flow", "run", recipe, "--work", folder / "work", "--batch", "4,8", "--json")
     return folder, json.loads(out)
 
@@ -315,6 +308,12 @@ RUN = ("flow", "run")
         ),
         pytest.param((*RUN, "none.toml"), "recipe none.toml cannot be read", id="a missing file"),
         pytest.param((*RUN, "custom"), "give a model with --model", id="no model"),
+        pytest.param(
+            (*RUN, "rare_resnet34_vd"),
+            "no weights of rare_resnet34_vd ship with this project, and random ones read nothing: "
+            "give a checkpoint with --checkpoint",
+            id="no weights",
+        ),
         pytest.param(
             (*RUN, "starnet", "--from", "optimise"), "did you mean 'optimize'", id="a stage"
         ),

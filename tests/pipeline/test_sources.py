@@ -10,56 +10,14 @@ import pytest
 from onnx_passes.core.contract import ModelError
 from pipeline.errors import ExportError, PipelineError, WeightsError
 from pipeline.inference_model import Folded
-from pipeline.sources import SHIPPED_WEIGHTS, Fetched, Source, fetch
+from pipeline.sources import Fetched, Source, fetch
+from pipeline.stages.networks import SHIPPED_WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
 INVERSE = Folded("cast", "float32", (23, 23))
 BASIS = Folded("cast", "float32", (3200, 23))
-# The command line of the original, on our own network.
-TOOL = f"""
-import argparse, sys
-sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from tests.pipeline.unfolded import save_unfolded
-parser = argparse.ArgumentParser()
-parser.add_argument("-c", required=True)
-parser.add_argument("-o", nargs="+", default=[])
-told = parser.parse_args()
-assert Path(told.c).read_text() == "Architecture: StarNet"
-values = dict(item.split("=", 1) for item in told.o)
-print("W configuration read")
-target = Path(values.pop("Global.save_inference_dir"))
-weights = Path(values.pop("Global.pretrained_model") + ".pdparams")
-assert not values
-target.mkdir(parents=True)
-save_unfolded(target / "inference", weights)
-"""
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """Return a stand-in for a checkout of PaddleOCR that exports our StarNet."""
-    folder = tmp_path / "PaddleOCR"
-    (folder / "tools").mkdir(parents=True)
-    (folder / "configs").mkdir()
-    (folder / "tools" / "export_model.py").write_text(TOOL)
-    (folder / "configs" / "rec.yml").write_text("Architecture: StarNet")
-    (folder / "paddleocr.py").write_text("VERSION = '2.5.0.3'\n")
-    return folder
-
-
-def _as_pdparams(path: Path) -> Path:
-    """Write the shipped weights as a checkpoint of Paddle."""
-    import numpy as np
-
-    from pipeline.models.framework import paddle
-
-    with np.load(SHIPPED_WEIGHTS) as arrays:
-        paddle.save({name: array.astype(np.float32) for name, array in arrays.items()}, str(path))
-    return path
 
 
 def _same_interface(fetched: Fetched) -> None:
@@ -95,9 +53,13 @@ def test_folding_the_inverse_alone_is_enough(unfolded: Path, tmp_path: Path) -> 
 
 
 def test_a_checkout_exports_and_its_model_is_taken(
-    checkout: Path, tmp_path: Path, read: Callable[[Path], list[str]], straight_texts: list[str]
+    checkout: Path,
+    pdparams: Path,
+    tmp_path: Path,
+    read: Callable[[Path], list[str]],
+    straight_texts: list[str],
 ) -> None:
-    weights = _as_pdparams(tmp_path / "best_accuracy.pdparams")
+    weights = pdparams
     source = Source(
         paddleocr=checkout, config=Path("configs/rec.yml"), checkpoint=weights.with_suffix("")
     )
@@ -141,6 +103,21 @@ def test_the_built_in_network_is_the_straight_export(straight: Path, tmp_path: P
             id="a checkout without a configuration",
         ),
         pytest.param({"config": Path("a")}, "belong to a PaddleOCR checkout", id="a lone config"),
+        pytest.param(
+            {"network": "rare_mobilenetv3"},
+            r"no weights of rare_mobilenetv3 ship .*: give a checkpoint with --checkpoint FILE",
+            id="no weights",
+        ),
+        pytest.param(
+            {"network": "rare_mobilenetv2", "checkpoint": Path("a")},
+            "no network 'rare_mobilenetv2'; did you mean 'rare_mobilenetv3'",
+            id="an unknown network",
+        ),
+        pytest.param(
+            {"network": "starnet", "onnx": Path("a")},
+            "network names a built-in network",
+            id="a network beside a model",
+        ),
     ],
 )
 def test_sources_that_do_not_go_together_are_refused(fields: dict[str, Any], reason: str) -> None:

@@ -12,14 +12,24 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import ascend.toolkit
 from ascend.errors import MissingToolError, ToolFailedError
+from eval import attention
 from pipeline.flow import NAMES, plan, to_document
 from pipeline.stages import bench
 from tests.ascend.standins.toolkit import make_toolkit
-from tests.pipeline.flow_case import EVERYTHING, RECIPE, RECORDS, WORDS, finish, small_job
+from tests.pipeline.flow_case import (
+    EVERYTHING,
+    RECIPE,
+    RECORDS,
+    WORDS,
+    finish,
+    small_job,
+    write_model,
+)
 
 if TYPE_CHECKING:
     from pipeline.flow import Job
@@ -66,6 +76,19 @@ def test_every_batch_size_is_compiled_and_reads_what_the_original_reads(finished
         assert runs[f"bs{batch}"]["from_device"]
     assert not runs["original"]["from_device"]
     assert document["backend"] == "ascend"
+
+
+def test_an_attention_head_is_read_from_what_the_device_wrote(tmp_path: Path, root: Path) -> None:
+    write_model(tmp_path / "net.onnx", classes=attention.CLASSES)
+    job = device_job(tmp_path, root, batches=(64,))
+    finish(job, frozenset(NAMES[: NAMES.index("score") + 1]))
+    results = job.work / "results"
+    texts = [one["text"] for one in json.loads((results / "bs64.json").read_text())["texts"]]
+    for number in (0, RECORDS - 1):  # the last run is not full
+        values = np.fromfile(results / "bs64" / f"img_{number}_0.bin", np.float32)
+        assert texts[number] == attention.decode(values.reshape(1, 25, 38))[0].text
+    assert len(set(texts)) > 1
+    assert to_document(job.work)["accuracy"]["agreement"]["bs64"]["text_agreement"] == 1.0
 
 
 def test_every_batch_size_is_measured_beside_the_published_figure(finished: Path) -> None:

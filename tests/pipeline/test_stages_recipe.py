@@ -9,6 +9,7 @@ import pytest
 from onnx_passes.core.passlist import to_text
 from pipeline.cli.presets import expand_entries
 from pipeline.errors import FlowError
+from pipeline.published import published
 from pipeline.stages.recipe import RECIPES, find_recipe
 
 if TYPE_CHECKING:
@@ -23,6 +24,27 @@ def test_starnet_goes_by_both_names() -> None:
     assert to_text(recipe.simplify) == "onnxsim"
     assert recipe.batches == (1, 4, 8, 16, 32, 64)
     assert recipe.published["acc"] == 0.8002817595091724
+
+
+@pytest.mark.parametrize(
+    ("name", "acc", "batches"),
+    [
+        ("starnet_resnet34", 0.8437888449127465, (1, 64)),
+        ("rare_resnet34_vd", 0.847932376855944, (1, 32)),
+        ("rare_mobilenetv3", None, (1, 64)),  # its printed accuracy is that of the network above
+    ],
+)
+def test_the_siblings_say_what_was_published(
+    name: str, acc: float | None, batches: tuple[int, ...]
+) -> None:
+    recipe = find_recipe(name)
+    assert recipe.network == name
+    assert recipe.published.get("acc") == acc
+    assert ("norm_edit_dis" in recipe.published) == (acc is not None)
+    figures = published(recipe.published["throughput"])
+    assert tuple(figures.fps) == batches
+    assert figures.model.startswith(recipe.title)
+    assert figures.source == recipe.published["source"]
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)

@@ -18,7 +18,7 @@ from pipeline.models.weights import build_starnet
 
 if TYPE_CHECKING:
     from eval.images import Float32
-    from pipeline.models.starnet import StarNet
+    from pipeline.models.recogniser import Recogniser
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "pipeline" / "data" / "starnet_words.npz"
@@ -50,7 +50,7 @@ def accuracies() -> dict[str, dict[str, float]]:
     return {"as it is": as_it_is, "identity grid": still}
 
 
-def accuracy(model: StarNet, pairs: list[tuple[str, Float32]]) -> float:
+def accuracy(model: Recogniser, pairs: list[tuple[str, Float32]]) -> float:
     right = 0
     for start in range(0, len(pairs), BATCH):
         labels, images = zip(*pairs[start : start + BATCH], strict=True)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.export import save_program
 from pipeline.models.framework import paddle
-from pipeline.models.starnet import INPUT_SHAPE
-from pipeline.models.weights import build_starnet
+from pipeline.models.recogniser import DESIGNS, INPUT_SHAPE
+from pipeline.models.weights import build_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,9 @@ class ComputingGenerator(paddle.nn.Layer):  # type: ignore[misc]  # paddle is un
         return paddle.matmul(_basis(base), spline).reshape([-1, 32, 100, 2])
 
 
-def save_unfolded(stem: Path, weights: Path) -> None:
+def save_unfolded(stem: Path, weights: Path, network: str = "starnet") -> None:
     """Write ``<stem>.json`` and ``<stem>.pdiparams``, with an inverse in the program."""
-    model = build_starnet(weights)
+    model = build_network(weights, DESIGNS[network])
     transform = model.transform
     transform.grid_generator = ComputingGenerator(transform.grid_generator.fc)
     save_program(model, stem, INPUT_SHAPE)

@@ -66,10 +66,13 @@ def test_every_option_reaches_the_source(
     )
     assert call("export", tmp_path / "o", "--inference", "I").code == 0
     assert call("export", tmp_path / "o", "--onnx", "O").code == 0
+    told = ["--network", "rare_mobilenetv3", "--checkpoint", "w"]
+    assert call("export", tmp_path / "o", *told).code == 0
     assert [(source, limit) for source, _, limit in asked] == [
         (expected, 9.0),
         (Source(inference=Path("I")), 300.0),
         (Source(onnx=Path("O")), 300.0),
+        (Source(network="rare_mobilenetv3", checkpoint=Path("w")), 300.0),
     ]
 
 
@@ -102,6 +105,8 @@ def test_an_onnx_file_is_taken_over_for_real(
         pytest.param(["--paddleocr", "a"], "needs its config", id="a checkout alone"),
         pytest.param(["--onnx", "no.onnx"], "expected an ONNX file", id="no file"),
         pytest.param(["--inference", "no"], "is no inference model", id="no inference model"),
+        pytest.param(["--network", "rare"], "'rare' is not one of 'starnet',", id="no network"),
+        pytest.param(["--network", "rare_mobilenetv3"], "no weights of", id="no weights"),
         pytest.param(["--fold", "none"], "'none' is not one of", id="an unknown fold"),
     ],
 )

@@ -189,7 +189,8 @@ def test_refuses_a_file_larger_than_any_checkpoint(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = _saved(_tensors(), tmp_path / f"w{suffix}")
-    monkeypatch.setattr(checkpoint, "MAX_BYTES", 100)
+    monkeypatch.setattr(checkpoint, "BYTES_A_VALUE", 0)
+    monkeypatch.setattr(checkpoint, "FRAME_BYTES", 100)
     with pytest.raises(WeightsError, match=r"hold \d+ bytes; expected at most 100"):
         read_checkpoint(path, SHAPES)
 

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from eval import attention
+from pipeline.drawn_words import draw_words
 from pipeline.errors import WeightsError
 from pipeline.models.framework import paddle
-from pipeline.models.starnet import StarNet
-from pipeline.models.weights import build_starnet, live_weights, stroke_images
+from pipeline.models.live_weights import live_weights
+from pipeline.models.recogniser import DESIGNS, Recogniser
+from pipeline.models.stroke_images import stroke_images
+from pipeline.models.weights import build_network, build_starnet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +29,7 @@ def weights() -> Weights:
     return live_weights()
 
 
-def _probabilities(model: StarNet, images: Floats) -> Floats:
+def _probabilities(model: Recogniser, images: Floats) -> Floats:
     model.eval()
     with paddle.no_grad():
         found: Floats = model(paddle.to_tensor(images)).numpy()
@@ -50,8 +54,19 @@ def test_the_output_is_alive(word_images: Floats) -> None:
     assert _movement(found) > 0.5
 
 
+def test_an_attention_head_is_alive_and_ends_its_words() -> None:
+    images = draw_words(12, 3, 32, 100)
+    found = _probabilities(build_network(design=DESIGNS["rare_mobilenetv3"]), images)
+    assert found.max(axis=2).mean() > 0.5
+    texts = {reading.text for reading in attention.decode(found)}
+    assert len(texts) == len(images)
+    assert len({len(text) for text in texts}) > 2  # the end token comes at different steps
+    assert min(map(len, texts)) >= 3
+    assert _movement(found) > 0.5
+
+
 def test_an_untrained_network_is_dead_by_the_same_measure(word_images: Floats) -> None:
-    found = _probabilities(StarNet(), word_images)
+    found = _probabilities(Recogniser(), word_images)
     assert found.max(axis=2).mean() < 0.05
     assert _movement(found) < 1e-3
 
@@ -91,7 +106,7 @@ def test_weights_from_a_file_give_the_same_output(
     else:
         paddle.save(build_starnet().state_dict(), str(path))
     found = _probabilities(build_starnet(path), word_images[:2])
-    expected = StarNet()
+    expected = Recogniser()
     expected.set_state_dict({name: paddle.to_tensor(value) for name, value in other.items()})
     np.testing.assert_array_equal(found, _probabilities(expected, word_images[:2]))
 
@@ -101,6 +116,18 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     np.savez(path, weight=np.zeros((2, 3), np.float32))
     with pytest.raises(WeightsError, match=r"311 missing .*; 1 unexpected"):
         build_starnet(path)
+
+
+@pytest.mark.parametrize("name", ["starnet_resnet34", "rare_mobilenetv3"])
+def test_weights_of_a_sibling_are_refused_in_one_line(
+    name: str, weights: Weights, tmp_path: Path
+) -> None:
+    path = tmp_path / "starnet.npz"
+    np.savez(path, **weights)  # type: ignore[arg-type]  # numpy's own hints
+    with pytest.raises(WeightsError, match=r"missing .*; .* unexpected") as failure:
+        build_network(path, DESIGNS[name])
+    assert "\n" not in str(failure.value)
+    assert len(str(failure.value)) < 1000
 
 
 def test_the_drawn_images_are_smooth_and_in_range() -> None:
