@@ -132,11 +132,13 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
     """
     import onnx_ir as ir
 
+    from onnx_passes.core.values import main_graphs
+
     _refuse_broken(model)
-    inner = list(model.graphs())[1:]
+    inner = list(main_graphs(model))[1:]
     if any(_is_external(value) for graph in inner for value in graph.initializers.values()):
         model = model.clone()
-        for graph in list(model.graphs())[1:]:
+        for graph in list(main_graphs(model))[1:]:
             for value in graph.initializers.values():
                 value.const_value = _loaded(value).const_value
     graph = model.graph

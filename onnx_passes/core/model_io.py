@@ -89,13 +89,15 @@ def clone(model: ir.Model) -> ir.Model:
     Raises:
         ModelError: If the graph is no graph: a node uses a value that nothing before it makes.
     """
+    from onnx_passes.core.values import with_inner
+
     try:
         clone = model.clone()
     except Exception as error:
         msg = f"the model is broken and cannot be copied: {root_line(error)}"
         raise ModelError(msg) from error
     for graph in (clone.graph, *(function.graph for function in clone.functions.values())):
-        for part in (graph, *graph.subgraphs()):
+        for part in with_inner(graph):
             outputs = (value for node in part for value in node.outputs)
             for value in (*part.inputs, *part.initializers.values(), *outputs):
                 value.type = _copied(value.type)
@@ -152,9 +154,11 @@ def external_tensors(model: ir.Model) -> list[ir.ExternalTensor]:
     """Return the initializers of all graphs that live in a file."""
     import onnx_ir as ir
 
+    from onnx_passes.core.values import main_graphs
+
     return [
         value.const_value
-        for graph in model.graphs()
+        for graph in main_graphs(model)
         for value in graph.initializers.values()
         if isinstance(value.const_value, ir.ExternalTensor)
     ]
@@ -162,9 +166,11 @@ def external_tensors(model: ir.Model) -> list[ir.ExternalTensor]:
 
 def initializer_bytes(model: ir.Model) -> int:
     """Return the size of all initializers of all graphs, in bytes."""
+    from onnx_passes.core.values import main_graphs
+
     return sum(
         value.const_value.nbytes
-        for graph in model.graphs()
+        for graph in main_graphs(model)
         for value in graph.initializers.values()
         if value.const_value is not None
     )

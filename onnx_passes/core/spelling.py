@@ -17,11 +17,13 @@ from onnx_passes.core.values import (
     drop_unread_initializer,
     fresh_name,
     is_read,
+    main_graphs,
     new_initializer,
     remove,
     replace,
     value_names,
     why_not_replace,
+    with_inner,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def operators(model: ir.Model, *op_types: str) -> Iterator[tuple[ir.Node, int]]:
     """Yield the nodes of these operators, see :func:`is_operator`, each with its opset."""
     functions = ((item.graph, item.opset_imports) for item in model.functions.values())
     for root, imports in ((model.graph, model.opset_imports), *functions):
-        for graph in (root, *root.subgraphs()):
+        for graph in list(with_inner(root)):
             for node in graph:
                 if is_operator(node, *op_types):
                     yield node, imports.get("", 0)
@@ -141,7 +143,7 @@ class Constants:
     def __init__(self, model: ir.Model) -> None:
         """Note where an initializer may stand: not in a function, not before IR version 4."""
         self._model = model
-        self._holders = set(model.graphs()) if model.ir_version >= _TRUE_CONSTANTS else set()
+        self._holders = set(main_graphs(model)) if model.ir_version >= _TRUE_CONSTANTS else set()
 
     @functools.cached_property
     def _names(self) -> set[str]:

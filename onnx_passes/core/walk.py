@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.contract import Pass
+    from onnx_passes.core.fingerprint import Fingerprint
     from onnx_passes.core.manager import Settings
     from onnx_passes.core.outcome import Measure, Step
     from onnx_passes.core.passlist import Item
@@ -42,7 +43,7 @@ class Walk(abc.ABC):
     """
 
     def __init__(
-        self, settings: Settings, model: ir.Model, fingerprint: str, size: Measure
+        self, settings: Settings, model: ir.Model, fingerprint: Fingerprint, size: Measure
     ) -> None:
         """Start at the original."""
         self.settings = settings
@@ -51,7 +52,7 @@ class Walk(abc.ABC):
         self.size = size
         self.steps: list[Step] = []
         # By pass (the object): the model that it did not change, and its notes.
-        self._settled: dict[int, tuple[str, PassResult]] = {}
+        self._settled: dict[int, tuple[Fingerprint, PassResult]] = {}
 
     @abc.abstractmethod
     def run_pass(self, item: Pass) -> None:
@@ -80,7 +81,7 @@ class Walk(abc.ABC):
     def _visit(self, item: Pass) -> None:
         self.settings.on_start(pass_text(item))
         before = self.fingerprint
-        settled, result = self._settled.get(id(item), ("", PassResult()))
+        settled, result = self._settled.get(id(item), ((), PassResult()))
         if settled == before:
             self.skip_pass(Trial(item, self.model, result, 0.0))
         elif item.needs and not item.needs & self.size.operators.keys():
