@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from onnx_passes.core.contract import ModelError, UsageError
+from onnx_passes.core.file_reader import read
+from onnx_passes.core.file_writer import write
 from onnx_passes.core.wellformed import refuse_malformed
 
 if TYPE_CHECKING:
@@ -36,15 +38,13 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         ModelError: If the file is missing, is no ONNX model, its external data is missing, too
             short or outside the model's folder, or a tensor or a name in it is malformed.
     """
-    import onnx_ir as ir
-
     path = Path(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         msg = f"model {path}: found {found}, expected an ONNX file"
         raise ModelError(msg)
     try:
-        model = ir.load(path)
+        model = read(path)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         msg = f"model {path} is not a readable ONNX file ({reason}); export it again"
@@ -195,7 +195,7 @@ def _write(model: ir.Model, path: Path) -> None:
     if large or external_tensors(model):
         ir.save(model, path, external_data=f"{path.name}.data")
     else:
-        ir.save(model, path)
+        write(model, path)
 
 
 def _keep_readable(model: ir.Model, data: Path) -> None:

@@ -62,7 +62,7 @@ from onnx_passes.core.values import (
     remove,
     subgraphs,
 )
-from onnx_passes.numerics.constants import compute, copies
+from onnx_passes.numerics.constants import compute, copies, first_failing
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -227,24 +227,11 @@ def _compute(nodes: list[ir.Node], model: ir.Model, refusals: _Refusals) -> dict
     try:
         return compute(nodes, model)
     except ModelError as error:
-        culprit = _first_failing(nodes, model)
+        culprit = first_failing(nodes, model)
         refusals[culprit] = str(error)
         for node in _makers(culprit):
             refusals[node] = f"it feeds {label(culprit)}, which cannot be computed"
         return {}
-
-
-def _first_failing(nodes: list[ir.Node], model: ir.Model) -> ir.Node:
-    """Return the node without which those before it can be computed, by bisection."""
-    good, bad = 0, len(nodes)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        try:
-            compute(nodes[:middle], model)
-            good = middle
-        except ModelError:
-            bad = middle
-    return nodes[good]
 
 
 def _replace(
