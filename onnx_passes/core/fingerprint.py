@@ -8,9 +8,12 @@ byte by byte only where dtype and shape do not tell them apart.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from onnx_passes.core.outcome import Measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +26,9 @@ Fingerprint: TypeAlias = tuple[object, ...]
 class Fingerprinter:
     """Fingerprints versions of a model; remembers the tensors it has seen.
 
-    On the way, it puts read-only views behind the tensors whose arrays could be changed in place.
-    The caller's own arrays stay writable; only the model looks at them through a view.
+    On the way, it counts nodes and bytes, see :meth:`measure`, and puts read-only views behind the
+    tensors whose arrays could be changed in place. The caller's own arrays stay writable; only the
+    model looks at them through a view.
     """
 
     def __init__(self) -> None:
@@ -32,10 +36,13 @@ class Fingerprinter:
         import onnx_ir as ir
 
         self._held: dict[int, _Held] = {}
+        self._operators: Counter[str] = Counter()
+        self._bytes = 0
         self._plain = ir.TensorType  # an import in a function that runs for each value costs time
 
     def __call__(self, model: ir.Model) -> Fingerprint:
         """Return what ``model`` is; equal fingerprints mean equal models."""
+        self._operators, self._bytes = Counter(), 0
         head = (
             *(model.ir_version, _sorted(model.opset_imports), model.producer_name),
             *(model.producer_version, model.domain, model.model_version, model.doc_string),
@@ -47,7 +54,13 @@ class Fingerprinter:
         )
         return head, self._graph(model.graph), functions
 
+    def measure(self) -> Measure:
+        """Return the size of the model that was fingerprinted last."""
+        return Measure(dict(self._operators), self._bytes)
+
     def _graph(self, graph: ir.Graph | ir.Function) -> Fingerprint:
+        nodes = list(graph)
+        self._operators.update([node.op_type for node in nodes])
         initializers: Mapping[str, ir.Value] = getattr(graph, "initializers", {})
         for value in initializers.values():
             value.const_value = _frozen(value.const_value)
@@ -55,9 +68,14 @@ class Fingerprinter:
             (graph.name, graph.doc_string, _sorted(graph.metadata_props)),
             tuple([self._value(value) for value in graph.inputs]),
             tuple([self._value(value) for value in graph.outputs]),
-            tuple([(self._value(v), self._tensor(v.const_value)) for v in initializers.values()]),
-            tuple([self._node(node) for node in graph]),
+            tuple([self._initializer(value) for value in initializers.values()]),
+            tuple([self._node(node) for node in nodes]),
         )
+
+    def _initializer(self, value: ir.Value) -> Fingerprint:
+        held = self._tensor(value.const_value)
+        self._bytes += 0 if held is None else held.nbytes
+        return self._value(value), held
 
     def _node(self, node: ir.Node) -> Fingerprint:
         attributes, metadata = node.attributes, node.metadata_props
@@ -118,11 +136,12 @@ class Fingerprinter:
 class _Held:
     """A tensor in a fingerprint, which keeps it alive: an id is only unique that long."""
 
-    __slots__ = ("head", "tensor")
+    __slots__ = ("head", "nbytes", "tensor")
 
     def __init__(self, tensor: Any) -> None:  # noqa: ANN401  any of onnx-ir's tensor classes
         self.tensor = tensor
         self.head = _head(tensor)
+        self.nbytes: int = tensor.nbytes
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Held):

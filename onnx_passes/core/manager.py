@@ -26,7 +26,7 @@ from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import Baseline, BrokenModelError
 from onnx_passes.core.isolate import DEFAULT_TIMEOUT_S, run_isolated
 from onnx_passes.core.model_io import clone, to_model
-from onnx_passes.core.outcome import Outcome, Step, Verdict, measure
+from onnx_passes.core.outcome import Outcome, Step, Verdict
 from onnx_passes.core.passlist import Item, PassesLike, collect
 from onnx_passes.core.quick import UNCHECKED, run_quickly
 from onnx_passes.core.registry import load_plugin
@@ -140,8 +140,9 @@ class _Run(Walk):
 
     def __init__(self, model: ir.Model, settings: Settings) -> None:
         self._fingerprinter = Fingerprinter()
-        self._before = measure(model)
-        super().__init__(settings, model, self._fingerprinter(model), self._before)
+        fingerprint = self._fingerprinter(model)
+        self._before = self._fingerprinter.measure()
+        super().__init__(settings, model, fingerprint, self._before)
         self._baseline = Baseline(model)
         self._why_unchecked = UNCHECKED
         self._oracle = self._make_oracle(model)
@@ -191,7 +192,7 @@ class _Run(Walk):
         if fingerprint == self.fingerprint:
             self._settle(trial, "unchanged", "")
             return
-        trial.fingerprint, trial.measure = fingerprint, measure(candidate)
+        trial.fingerprint, trial.measure = fingerprint, self._fingerprinter.measure()
         verdict, reason = self._judge(trial)
         self._settle(trial, verdict, reason)
 

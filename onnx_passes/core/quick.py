@@ -16,7 +16,7 @@ from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import BrokenModelError, Interface, is_sound
 from onnx_passes.core.isolate import run_isolated
 from onnx_passes.core.model_io import clone
-from onnx_passes.core.outcome import Outcome, Verdict, measure
+from onnx_passes.core.outcome import Outcome, Verdict
 from onnx_passes.core.trial import Trial
 from onnx_passes.core.walk import Walk
 
@@ -65,7 +65,8 @@ class _DoubtError(Exception):
 class _Quick(Walk):
     def __init__(self, model: ir.Model, settings: Settings) -> None:
         self._fingerprinter = Fingerprinter()
-        super().__init__(settings, model, self._fingerprinter(model), measure(model))
+        fingerprint = self._fingerprinter(model)
+        super().__init__(settings, model, fingerprint, self._fingerprinter.measure())
         self._unverified = False
 
     def verify(self) -> None:
@@ -87,7 +88,7 @@ class _Quick(Walk):
             return
         if item.narrows_inputs:
             raise _DoubtError  # what later passes may do depends on it
-        self.fingerprint, trial.measure = fingerprint, measure(self.model)
+        self.fingerprint, trial.measure = fingerprint, self._fingerprinter.measure()
         self._record(trial, "not checked", UNCHECKED)
 
     def _measured(self) -> Fingerprint:

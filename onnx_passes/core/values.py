@@ -37,7 +37,7 @@ def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Yield each node of ``graph`` and, right after it, those of the graphs inside it."""
     for node in graph:
         yield node
-        if len(node.attributes):
+        if node.attributes.data:
             for inner in subgraphs(node):
                 yield from all_nodes(inner)
 
@@ -49,14 +49,14 @@ def with_inner(graph: ir.Graph) -> Iterator[ir.Graph]:
     """
     yield graph
     for node in graph:
-        if len(node.attributes):
+        if node.attributes.data:  # a plain dictionary: this is asked of each node, by each pass
             for inner in subgraphs(node):
                 yield from with_inner(inner)
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """Yield the graphs that are attributes of ``node``: an If's branches, a Loop's body."""
-    for attribute in node.attributes.values():
+    for attribute in node.attributes.data.values():
         kind = attribute.type
         if kind is ir.AttributeType.GRAPH and attribute.value is not None:
             yield attribute.value
