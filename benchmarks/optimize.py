@@ -32,22 +32,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CLEAN = next(preset.passes for preset in PRESETS if preset.name == "clean")
-_OWN = f"infer-shapes,fuse-batch-norm,{_CLEAN.removeprefix('onnxsim,')}"
 _OURS = """
-from onnx_passes.core.manager import Settings, run_passes
-from onnx_passes.core.model_io import load, save
+from onnx_passes import optimize
+from onnx_passes.core.manager import run_passes
+from onnx_passes.core.model_io import save
 from onnx_passes.core.passlist import parse
 import onnxruntime
 items = parse({text!r})
 def work(source, target):
-    outcome = run_passes(load(source), items, Settings(check=False))
+    outcome = optimize(source, items, check=False)
     assert outcome.stopped_by is None, outcome.stopped_by.reason
     save(outcome.model, target)
 """
 # What a peer is asked for: its default clean-up, by its documented call.
 TOOLS = {
     "ours, @clean": _OURS.format(text=_CLEAN),
-    "ours, without onnxsim": _OURS.format(text=_OWN),
     "onnxsim": """
 import onnx, onnxsim
 def work(source, target):

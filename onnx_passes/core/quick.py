@@ -1,9 +1,9 @@
 """A run whose numbers nobody asked for: one model, edited in place, and one check at its end.
 
-Structure is checked once, for the last model. Whether a pass of the catalogue that says it found
-nothing is right, is measured together with the passes after it. Where a check, or anything on the
-way, leaves a doubt, the run counts for nothing: the careful one takes its place and finds out which
-pass is to blame.
+Structure is checked once, for the last model. Passes of the catalogue say whether they changed
+something, and are measured together, at the end of a group and of the run; others one by one.
+Where a measurement contradicts them, or anything else leaves a doubt, the run counts for nothing:
+the careful one takes its place and finds out which pass is to blame.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import BrokenModelError, Interface, is_sound
 from onnx_passes.core.isolate import run_isolated
 from onnx_passes.core.model_io import clone
-from onnx_passes.core.outcome import Outcome, Verdict
+from onnx_passes.core.outcome import Outcome, Verdict, measure
 from onnx_passes.core.trial import Trial
 from onnx_passes.core.walk import Walk
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from onnx_passes.core.contract import Pass
     from onnx_passes.core.fingerprint import Fingerprint
     from onnx_passes.core.manager import Settings
+    from onnx_passes.core.outcome import Measure
     from onnx_passes.core.passlist import Item
 
 UNCHECKED = "numbers were not compared, as asked"
@@ -48,7 +49,7 @@ def run_quickly(model: ir.Model, items: Sequence[Item], settings: Settings) -> O
     before, fingerprint = run.size, run.fingerprint
     try:
         run.run_items(items)
-        run.verify()
+        run.settle()
         if run.fingerprint != fingerprint and not is_sound(run.model, interface):
             return None
     except (_DoubtError, BrokenModelError):
@@ -67,34 +68,51 @@ class _Quick(Walk):
         self._fingerprinter = Fingerprinter()
         fingerprint = self._fingerprinter(model)
         super().__init__(settings, model, fingerprint, self._fingerprinter.measure())
+        self._measured = fingerprint
         self._unverified = False
 
-    def verify(self) -> None:
-        """Doubt the passes that said since the last measurement that they found nothing."""
-        if self._unverified and self._measured() != self.fingerprint:
+    def settle(self) -> None:
+        """Measure what the passes since the last measurement said, together."""
+        if not self._unverified:
+            return
+        said, fingerprint = self.fingerprint, self._fingerprint()
+        if (said == self._measured) != (fingerprint == self._measured):
             raise _DoubtError
+        if said != self._measured:
+            # A pass that was settled under ``said`` is not settled now: it runs, and is measured.
+            self.fingerprint = self._measured = fingerprint
 
     def run_pass(self, item: Pass) -> None:
+        believed = type(item).__module__.startswith(_CATALOGUE)
+        if not believed:
+            self.settle()
         started = time.perf_counter()
         result = self._execute(item)
         trial = Trial(item, self.model, result, time.perf_counter() - started)
-        if not result.rewritten and type(item).__module__.startswith(_CATALOGUE):
-            self._unverified = True
-            self.skip_pass(trial)
-            return
-        fingerprint = self._measured()
+        self._unverified |= believed
+        fingerprint = self.fingerprint
+        if not believed:
+            fingerprint = self._measured = self._fingerprint()
+        elif result.rewritten:
+            fingerprint = (object(),)  # like no other: it stands for what is measured later
         if fingerprint == self.fingerprint:
             self.skip_pass(trial)
             return
         if item.narrows_inputs:
             raise _DoubtError  # what later passes may do depends on it
-        self.fingerprint, trial.measure = fingerprint, self._fingerprinter.measure()
+        self.fingerprint, trial.measure = fingerprint, self._size()
         self._record(trial, "not checked", UNCHECKED)
 
-    def _measured(self) -> Fingerprint:
+    def _fingerprint(self) -> Fingerprint:
         self._unverified = False
         try:
             return self._fingerprinter(self.model)
+        except Exception as error:
+            raise _DoubtError from error
+
+    def _size(self) -> Measure:
+        try:
+            return measure(self.model)
         except Exception as error:
             raise _DoubtError from error
 

@@ -62,6 +62,9 @@ class Walk(abc.ABC):
     def skip_pass(self, trial: Trial) -> None:
         """Record a pass that was not run, since it would change nothing."""
 
+    def settle(self) -> None:  # noqa: B027  most walks have nothing to settle
+        """Make sure of the fingerprint, before it decides whether a group runs again."""
+
     def run_items(self, items: Sequence[Item]) -> None:
         """Run passes and groups in order."""
         for item in items:
@@ -74,6 +77,7 @@ class Walk(abc.ABC):
         for _ in range(MAX_ROUNDS):
             before = self.fingerprint
             self.run_items(group.items)
+            self.settle()
             if self.fingerprint == before:
                 return
         _logger.warning("a repeated group still changed the model after %d rounds", MAX_ROUNDS)

@@ -131,7 +131,7 @@ def _cross(node: ir.Node, step: int, names: Names, *, down: bool) -> bool:
     if rule is None and (node.op_type, step) not in WIDENED:
         msg = f"opset {step} changed {node.op_type}, and there is no rule for it"
         raise Refusal(msg)
-    before = _says(node)
+    before = _says(node) if rule is not None or node.attributes.data else None
     if rule is not None:
         _apply(rule, node, names, opset)
     if down:
@@ -139,7 +139,7 @@ def _cross(node: ir.Node, step: int, names: Names, *, down: bool) -> bool:
             fit(node, opset)
     elif node.version is not None:
         node.version = opset
-    return node.graph is None or _says(node) != before
+    return before is not None and (node.graph is None or _says(node) != before)
 
 
 def _says(node: ir.Node) -> tuple[tuple[ir.Value | None, ...], dict[str, ir.Attr]]:

@@ -111,6 +111,8 @@ class FoldConstants(Pass):
     def _plan(self, model: ir.Model, refusals: _Refusals) -> dict[ir.Node, int]:
         """Return the nodes to compute now with the bytes each may store; refuse others."""
         nodes = _constant_nodes(model, refusals)
+        if not nodes:
+            return {}
         expected = _expected(nodes, model)
         reads = Counter(value for node in all_nodes(model.graph) for value in node.inputs)
         reads.update(value for graph in main_graphs(model) for value in graph.outputs)
