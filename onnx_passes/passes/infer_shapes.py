@@ -79,6 +79,8 @@ def _learn(value: ir.Value, inferred: ir.Value) -> bool:
 
 def _merged(known: ir.Shape | None, inferred: ir.Shape) -> ir.Shape:
     if known is None:
+        if not any(map(is_invented, inferred)):
+            return inferred
         return ir.Shape([None if is_invented(dim) else dim for dim in inferred])
     if known.rank() != inferred.rank():
         return known
