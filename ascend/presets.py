@@ -27,22 +27,25 @@ class Preset:
 
 
 # Each pass finds more to do after the others, so they run until none changes the model.
-_CLEAN_UP = (
-    "(fold-shapes,fold-constants,drop-identity,drop-noop,merge-casts,merge-concats,merge-slices,"
-    "merge-transposes,merge-reshapes,merge-duplicates,drop-unused)*"
+_COMPUTED = "fold-shapes,fold-constants,drop-identity,drop-noop"
+_FUSED = "lstm-state,fuse-batch-norm,fuse-bias,fuse-gemm"
+_MERGED = (
+    "merge-casts,merge-concats,merge-slices,merge-transposes,merge-reshapes,merge-duplicates,"
+    "drop-unused"
 )
 # The parser has no Loop; AffineGrid and Pad in reflect mode run on the AI CPU, or not at all.
 _FOR_THE_PARSER = (
-    "tie-batch,onnxsim,unroll-loop,lstm-state,fuse-batch-norm,merge-matmuls,"
+    f"tie-batch,infer-shapes,unroll-loop,({_COMPUTED},{_FUSED})*,merge-matmuls,"
     "decompose-affine-grid,decompose-reflect-pad,gather-to-split,drop-empty-slice,"
     "split-average-pool"
 )
+_CLEAN_UP = f"({_COMPUTED},{_MERGED})*"
 
 # For CANN 5 nobody published which engine runs GatherElements; Gather on axis 0 is on AI Core.
 PRESETS = (
     Preset(
         "clean",
-        f"onnxsim,{_CLEAN_UP}",
+        f"infer-shapes,({_COMPUTED},{_FUSED},fuse-layer-norm,{_MERGED})*",
         "Make the graph smaller, for any device.",
         "https://onnx.ai/onnx/operators/index.html",
     ),

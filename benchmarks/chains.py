@@ -141,6 +141,15 @@ def _conv(b: Builder, x: str) -> str:
     return b.op("Conv", x, b.array(_MATRIX.reshape(4, 4, 1, 1)), kernel_shape=[1, 1])
 
 
+def _biased(b: Builder, x: str) -> str:
+    return b.op("Add", _conv(b, x), b.array(np.ones((1, 4, 1, 1))))
+
+
+def _linear(b: Builder, x: str) -> str:
+    rows = b.op("MatMul", b.op("Reshape", x, b.ints(1, 16, 4)), b.array(_MATRIX))
+    return b.op("Reshape", b.op("Add", rows, b.array(np.ones(4))), b.ints(*SHAPE))
+
+
 def _norm(b: Builder, x: str) -> str:
     one, zero = b.array(np.ones(4)), b.array(np.zeros(4))
     return b.op("BatchNormalization", _conv(b, x), one, zero, zero, one)
@@ -264,6 +273,9 @@ _UNITS: dict[str, tuple[Unit, int, int]] = {
     "fold-constants": (_constants, 0, 17),
     "fold-shapes": (_shapes, 0, 17),
     "fuse-batch-norm": (_norm, 0, 17),
+    "fuse-bias": (_biased, 0, 17),
+    "fuse-gemm": (_linear, 0, 17),
+    "fuse-layer-norm": (lambda b, x: b.layer_norm(x, SHAPE[-1]), 0, 17),
     "gather-to-split": (_gathers, 0, 17),
     "infer-shapes": (_repeated("Relu"), 0, 17),
     "lift-conv1d": (_conv1d, 0, 17),

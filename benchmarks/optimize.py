@@ -7,6 +7,7 @@ live random weights: the last line says how far another input moves the outputs.
 without numeric checks, as the peers have none. Peers that ``--python`` lacks are skipped.
 
     python benchmarks/optimize.py [--python PATH] [--only MODEL] [--tool TOOL] [--rounds 2]
+                                  [--limit 60]
 """
 
 from __future__ import annotations
@@ -32,22 +33,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CLEAN = next(preset.passes for preset in PRESETS if preset.name == "clean")
-_OWN = f"infer-shapes,fuse-batch-norm,{_CLEAN.removeprefix('onnxsim,')}"
 _OURS = """
-from onnx_passes.core.manager import Settings, run_passes
-from onnx_passes.core.model_io import load, save
+from onnx_passes import optimize
+from onnx_passes.core.manager import run_passes
+from onnx_passes.core.model_io import save
 from onnx_passes.core.passlist import parse
 import onnxruntime
 items = parse({text!r})
 def work(source, target):
-    outcome = run_passes(load(source), items, Settings(check=False))
+    outcome = optimize(source, items, check=False)
     assert outcome.stopped_by is None, outcome.stopped_by.reason
     save(outcome.model, target)
 """
 # What a peer is asked for: its default clean-up, by its documented call.
 TOOLS = {
     "ours, @clean": _OURS.format(text=_CLEAN),
-    "ours, without onnxsim": _OURS.format(text=_OWN),
     "onnxsim": """
 import onnx, onnxsim
 def work(source, target):
@@ -80,6 +80,7 @@ def work(source, target):
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 """,
 }
+_STOPPED = 124  # what timeout(1) answers
 _RUN = """
 import json, sys, time
 LARGE = {large}
@@ -114,6 +115,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="StarNet, BERT, Swin, ResNet, chain...")
     parser.add_argument("--tool", action="append", choices=[*TOOLS])
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=60, help="seconds after which one is stopped")
     return parser.parse_args()
 
 
@@ -162,7 +164,7 @@ def _rows(model: str, source: Path, options: argparse.Namespace) -> dict[str, An
         for tool in options.tool or TOOLS:
             if rows.get(tool, {}).get("failed"):
                 continue
-            row = _measured(tool, source, options.python, large=model == "2.5 GB")
+            row = _measured(tool, source, options, large=model == "2.5 GB")
             if tool not in rows or row.get("seconds", 0) < rows[tool]["seconds"]:
                 rows[tool] = row
     expected = _outputs(source, 0) if model != "2.5 GB" else []
@@ -176,15 +178,20 @@ def _rows(model: str, source: Path, options: argparse.Namespace) -> dict[str, An
     return {"nodes": nodes, "another_input": alive, "tools": rows}
 
 
-def _measured(tool: str, source: Path, python: str, *, large: bool) -> dict[str, Any]:
+def _measured(
+    tool: str, source: Path, options: argparse.Namespace, *, large: bool
+) -> dict[str, Any]:
     target = source.parent / f"{tool}.onnx"
     target.unlink(missing_ok=True)
     external = f"dict(save_as_external_data=True, location={tool + '.data'!r})" if large else "{}"
     code = _RUN.format(large=external, code=TOOLS[tool])
-    done = run_command([python, "-c", code, str(source), str(target)])
+    command = [options.python, "-c", code, str(source), str(target)]
+    done = run_command(["timeout", str(options.limit), *command])
     for data in source.parent.glob("*.data"):
         if large and data.name != "weights.data":
             data.unlink()
+    if done.returncode == _STOPPED:
+        return {"failed": f"stopped after {options.limit} s"}
     if done.returncode or not target.exists():
         last = [line for line in done.output.splitlines() if line.strip()][-1:]
         return {"failed": (last or [f"exit code {done.returncode}"])[0][:120]}

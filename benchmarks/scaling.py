@@ -48,10 +48,12 @@ from onnx_passes.core.manager import Settings, run_passes
 from onnx_passes.core.passlist import parse
 text, kind, nodes = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with rare_collections():
-    model = ir.from_proto(quiet_chain(nodes) if kind == "quiet" else chain_for("mixed", nodes))
+    proto = quiet_chain(nodes) if kind == "quiet" else chain_for("mixed", nodes)
+    model = ir.from_proto(proto)
 items = parse(text)
+settings = Settings(check=False, again=lambda: ir.from_proto(proto))  # as the command line does
 started = time.process_time()
-outcome = run_passes(model, items, Settings(check=False))
+outcome = run_passes(model, items, settings)
 assert outcome.stopped_by is None, outcome.stopped_by
 print(json.dumps([time.process_time() - started, sum(len(s.rewritten) for s in outcome.steps)]))
 """

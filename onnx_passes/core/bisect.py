@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from onnx_passes.core.fingerprint import Fingerprint
     from onnx_passes.core.outcome import Outcome, Step
     from onnx_passes.core.passlist import Item
     from onnx_passes.numerics.runner import Arrays
@@ -240,11 +241,11 @@ class _Bench:
 
     def _notes_follow_edits(self, total: int) -> bool:
         """Return False if all edits come before the first note, or each one after its note."""
-        first, end = self._digest(1), self._digest(None)
-        late = first == self._digest(0) and self._digest(total) != end
+        first, end = self._content(1), self._content(None)
+        late = first == self._content(0) and self._content(total) != end
         return first != end and not late
 
-    def _digest(self, rewrites: int | None) -> str:
+    def _content(self, rewrites: int | None) -> Fingerprint:
         return Fingerprinter()(self.result(rewrites))
 
 

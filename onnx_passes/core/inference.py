@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_passes.core.integrity import skeleton
+from onnx_passes.core.skeleton import skeleton
+from onnx_passes.core.values import main_graphs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx
     import onnx_ir as ir
 
 
-def infer(model: ir.Model, *, afresh: bool = False) -> dict[ir.Value, ir.Value]:
+def infer(
+    model: ir.Model, *, afresh: bool = False, wanted: Callable[[ir.Value], bool] = lambda _: True
+) -> dict[ir.Value, ir.Value]:
     """Return, for each value that a node makes, a value with the inferred type and shape.
 
     The main graph and its sub-graphs are covered. Data is propagated, so that the shape a Reshape
@@ -20,9 +25,12 @@ def infer(model: ir.Model, *, afresh: bool = False) -> dict[ir.Value, ir.Value]:
     Args:
         model: It is not changed.
         afresh: Whether the recorded shapes of what nodes make are left out of account.
+        wanted: Which values are asked for; where none is, nothing is inferred.
     """
     import onnx
 
+    if not any(wanted(v) for graph in main_graphs(model) for node in graph for v in node.outputs):
+        return {}
     before = skeleton(model)
     if afresh:
         _forget_shapes(before.graph)
@@ -31,14 +39,15 @@ def infer(model: ir.Model, *, afresh: bool = False) -> dict[ir.Value, ir.Value]:
     except onnx.shape_inference.InferenceError:
         return {}
     found: dict[ir.Value, ir.Value] = {}
-    _collect(model.graph, proto.graph, found, _Reader())
+    _collect(model.graph, proto.graph, found, _Reader(wanted))
     return found
 
 
 class _Reader:
     """Reads type and shape of values; most values of a model share a few."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Callable[[ir.Value], bool]) -> None:
+        self.wanted = wanted
         self._known: dict[bytes, tuple[ir.DataType, ir.Shape | None]] = {}
 
     def value(self, info: onnx.ValueInfoProto | None, name: str | None) -> ir.Value:
@@ -78,7 +87,8 @@ def _collect(
     infos = {info.name: info for info in (*proto.value_info, *proto.output)}
     for node, twin in zip(graph, proto.node, strict=True):
         for value in node.outputs:
-            found[value] = reader.value(infos.get(value.name or ""), value.name)
+            if reader.wanted(value):
+                found[value] = reader.value(infos.get(value.name or ""), value.name)
         if not node.attributes:
             continue
         attributes = {item.name: item for item in twin.attribute}

@@ -7,6 +7,7 @@ the numbers of the original. Whether something changed is measured, not taken fr
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ from onnx_passes.core.fingerprint import Fingerprinter
 from onnx_passes.core.integrity import Baseline, BrokenModelError
 from onnx_passes.core.isolate import DEFAULT_TIMEOUT_S, run_isolated
 from onnx_passes.core.model_io import clone, to_model
-from onnx_passes.core.outcome import Outcome, Step, Verdict, measure
+from onnx_passes.core.outcome import Outcome, Step, Verdict
 from onnx_passes.core.passlist import Item, PassesLike, collect
 from onnx_passes.core.quick import UNCHECKED, run_quickly
 from onnx_passes.core.registry import load_plugin
@@ -62,6 +63,8 @@ class Settings:
         max_rewrites: Stop each pass after that many rewrites; for bisection.
         on_start: Called with the text of a pass before it runs.
         on_step: Called with each finished step.
+        again: Gives the original once more. With it, a run that compares no numbers edits what it
+            was given, and asks for another one only where something went wrong.
     """
 
     feeds: Mapping[str, Any] | None = None
@@ -72,6 +75,7 @@ class Settings:
     max_rewrites: int | None = None
     on_start: Callable[[str], None] = lambda _: None
     on_step: Callable[[Step], None] = lambda _: None
+    again: Callable[[], ir.Model] | None = None
 
 
 def optimize(
@@ -104,7 +108,8 @@ def optimize(
     """
     for plugin in plugins:
         load_plugin(Path(plugin))
-    settings = Settings(feeds=feeds, shapes=shapes, check=check, on_fail=on_fail)
+    again = functools.partial(to_model, model)
+    settings = Settings(feeds, shapes, check=check, on_fail=on_fail, again=again)
     return run_passes(to_model(model), collect(passes), settings)
 
 
@@ -115,8 +120,11 @@ def run_passes(model: ir.Model, items: Sequence[Item], settings: Settings) -> Ou
         raise UsageError(msg)
     with rare_collections():
         quick = not settings.check and settings.max_rewrites is None
-        outcome = run_quickly(model, items, settings) if quick else None
-        return outcome or _Run(model, settings).run(items)
+        if quick and (outcome := run_quickly(model, items, settings)):
+            return outcome
+        if quick and settings.again is not None:
+            model = settings.again()
+        return _Run(model, settings).run(items)
 
 
 class _Stopped(Exception):  # noqa: N818  control flow, not an error
@@ -132,8 +140,9 @@ class _Run(Walk):
 
     def __init__(self, model: ir.Model, settings: Settings) -> None:
         self._fingerprinter = Fingerprinter()
-        self._before = measure(model)
-        super().__init__(settings, model, self._fingerprinter(model), self._before)
+        fingerprint = self._fingerprinter(model)
+        self._before = self._fingerprinter.measure()
+        super().__init__(settings, model, fingerprint, self._before)
         self._baseline = Baseline(model)
         self._why_unchecked = UNCHECKED
         self._oracle = self._make_oracle(model)
@@ -183,7 +192,7 @@ class _Run(Walk):
         if fingerprint == self.fingerprint:
             self._settle(trial, "unchanged", "")
             return
-        trial.fingerprint, trial.measure = fingerprint, measure(candidate)
+        trial.fingerprint, trial.measure = fingerprint, self._fingerprinter.measure()
         verdict, reason = self._judge(trial)
         self._settle(trial, verdict, reason)
 
@@ -244,7 +253,7 @@ class _Run(Walk):
     def _settle(self, trial: Trial, verdict: Verdict, reason: str) -> None:
         """Record the step, then keep, undo or stop."""
         bad = verdict in {"failed", "crashed"}
-        changed = trial.fingerprint != "" and verdict != "crashed"
+        changed = bool(trial.fingerprint) and verdict != "crashed"
         kept = changed and (not bad or self.settings.on_fail == "keep")
         number = len(self.steps) + 1
         step = trial.step(number, self.size, verdict, reason, kept=kept)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from onnx_passes.core.contract import ModelError, UsageError
+from onnx_passes.core.file_reader import read
+from onnx_passes.core.file_writer import write
 from onnx_passes.core.wellformed import refuse_malformed
 
 if TYPE_CHECKING:
@@ -36,15 +38,13 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         ModelError: If the file is missing, is no ONNX model, its external data is missing, too
             short or outside the model's folder, or a tensor or a name in it is malformed.
     """
-    import onnx_ir as ir
-
     path = Path(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         msg = f"model {path}: found {found}, expected an ONNX file"
         raise ModelError(msg)
     try:
-        model = ir.load(path)
+        model = read(path)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         msg = f"model {path} is not a readable ONNX file ({reason}); export it again"
@@ -89,13 +89,15 @@ def clone(model: ir.Model) -> ir.Model:
     Raises:
         ModelError: If the graph is no graph: a node uses a value that nothing before it makes.
     """
+    from onnx_passes.core.values import with_inner
+
     try:
         clone = model.clone()
     except Exception as error:
         msg = f"the model is broken and cannot be copied: {root_line(error)}"
         raise ModelError(msg) from error
     for graph in (clone.graph, *(function.graph for function in clone.functions.values())):
-        for part in (graph, *graph.subgraphs()):
+        for part in with_inner(graph):
             outputs = (value for node in part for value in node.outputs)
             for value in (*part.inputs, *part.initializers.values(), *outputs):
                 value.type = _copied(value.type)
@@ -152,9 +154,11 @@ def external_tensors(model: ir.Model) -> list[ir.ExternalTensor]:
     """Return the initializers of all graphs that live in a file."""
     import onnx_ir as ir
 
+    from onnx_passes.core.values import main_graphs
+
     return [
         value.const_value
-        for graph in model.graphs()
+        for graph in main_graphs(model)
         for value in graph.initializers.values()
         if isinstance(value.const_value, ir.ExternalTensor)
     ]
@@ -162,9 +166,11 @@ def external_tensors(model: ir.Model) -> list[ir.ExternalTensor]:
 
 def initializer_bytes(model: ir.Model) -> int:
     """Return the size of all initializers of all graphs, in bytes."""
+    from onnx_passes.core.values import main_graphs
+
     return sum(
         value.const_value.nbytes
-        for graph in model.graphs()
+        for graph in main_graphs(model)
         for value in graph.initializers.values()
         if value.const_value is not None
     )
@@ -189,7 +195,7 @@ def _write(model: ir.Model, path: Path) -> None:
     if large or external_tensors(model):
         ir.save(model, path, external_data=f"{path.name}.data")
     else:
-        ir.save(model, path)
+        write(model, path)
 
 
 def _keep_readable(model: ir.Model, data: Path) -> None:

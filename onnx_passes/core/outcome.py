@@ -131,8 +131,7 @@ class Outcome:
 def measure(model: ir.Model) -> Measure:
     """Count the nodes of all graphs and functions, and the bytes of all initializers."""
     from onnx_passes.core.model_io import initializer_bytes
+    from onnx_passes.core.values import graphs
 
-    operators = Counter(node.op_type for node in model.graph.all_nodes())
-    for function in model.functions.values():
-        operators.update(node.op_type for node in function.all_nodes())
+    operators = Counter(node.op_type for graph in graphs(model) for node in graph)
     return Measure(dict(operators), initializer_bytes(model))

@@ -17,11 +17,13 @@ from onnx_passes.core.values import (
     drop_unread_initializer,
     fresh_name,
     is_read,
+    main_graphs,
     new_initializer,
     remove,
     replace,
     value_names,
     why_not_replace,
+    with_inner,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def operators(model: ir.Model, *op_types: str) -> Iterator[tuple[ir.Node, int]]:
     """Yield the nodes of these operators, see :func:`is_operator`, each with its opset."""
     functions = ((item.graph, item.opset_imports) for item in model.functions.values())
     for root, imports in ((model.graph, model.opset_imports), *functions):
-        for graph in (root, *root.subgraphs()):
+        for graph in list(with_inner(root)):
             for node in graph:
                 if is_operator(node, *op_types):
                     yield node, imports.get("", 0)
@@ -93,9 +95,13 @@ def rank(value: ir.Value | None) -> int | None:
 
 
 def extents(value: ir.Value | None) -> list[int | None] | None:
-    """Return the recorded extents of ``value``, None for each that is not static."""
+    """Return the recorded extents of ``value``, None for each that is not static.
+
+    Those of a constant are always known.
+    """
     if value is None or value.shape is None:
-        return None
+        tensor = constant(value)
+        return None if tensor is None else list(tensor.shape.numpy())
     return [dim if isinstance(dim, int) else None for dim in value.shape]
 
 
@@ -141,10 +147,11 @@ class Constants:
     def __init__(self, model: ir.Model) -> None:
         """Note where an initializer may stand: not in a function, not before IR version 4."""
         self._model = model
-        self._holders = set(model.graphs()) if model.ir_version >= _TRUE_CONSTANTS else set()
+        self._holders = set(main_graphs(model)) if model.ir_version >= _TRUE_CONSTANTS else set()
 
     @functools.cached_property
-    def _names(self) -> set[str]:
+    def names(self) -> set[str]:
+        """The names of all values, those made here too; take a name with ``fresh_name``."""
         return value_names(self._model)
 
     def integers(self, node: ir.Node, hint: str, numbers: Sequence[int]) -> ir.Value:
@@ -155,7 +162,7 @@ class Constants:
         self, node: ir.Node, hint: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
     ) -> ir.Value:
         """Return a constant that ``node`` may read, named after the node's output."""
-        name = fresh_name(f"{node.outputs[0].name}_{hint}", self._names)
+        name = fresh_name(f"{node.outputs[0].name}_{hint}", self.names)
         tensor = ir.Tensor(array, name=name)
         graph = node.graph
         if graph in self._holders and graph is not None:

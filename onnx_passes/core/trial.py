@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.contract import Exactness, Pass, PassResult
+    from onnx_passes.core.fingerprint import Fingerprint
     from onnx_passes.core.outcome import Measure, Verdict
     from onnx_passes.numerics.check import OutputCheck
     from onnx_passes.numerics.oracle import Oracle
@@ -41,7 +42,7 @@ class Trial:
     result: PassResult
     seconds: float
     check_seconds: float = 0.0
-    fingerprint: str = ""
+    fingerprint: Fingerprint = ()
     measure: Measure | None = None
     exactness: Exactness | None = None
     outputs: tuple[OutputCheck, ...] = ()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from onnx_passes.core.contract import Pass
+    from onnx_passes.core.fingerprint import Fingerprint
     from onnx_passes.core.manager import Settings
     from onnx_passes.core.outcome import Measure, Step
     from onnx_passes.core.passlist import Item
@@ -42,7 +43,7 @@ class Walk(abc.ABC):
     """
 
     def __init__(
-        self, settings: Settings, model: ir.Model, fingerprint: str, size: Measure
+        self, settings: Settings, model: ir.Model, fingerprint: Fingerprint, size: Measure
     ) -> None:
         """Start at the original."""
         self.settings = settings
@@ -51,7 +52,7 @@ class Walk(abc.ABC):
         self.size = size
         self.steps: list[Step] = []
         # By pass (the object): the model that it did not change, and its notes.
-        self._settled: dict[int, tuple[str, PassResult]] = {}
+        self._settled: dict[int, tuple[Fingerprint, PassResult]] = {}
 
     @abc.abstractmethod
     def run_pass(self, item: Pass) -> None:
@@ -60,6 +61,9 @@ class Walk(abc.ABC):
     @abc.abstractmethod
     def skip_pass(self, trial: Trial) -> None:
         """Record a pass that was not run, since it would change nothing."""
+
+    def settle(self) -> None:  # noqa: B027  most walks have nothing to settle
+        """Make sure of the fingerprint, before it decides whether a group runs again."""
 
     def run_items(self, items: Sequence[Item]) -> None:
         """Run passes and groups in order."""
@@ -73,6 +77,7 @@ class Walk(abc.ABC):
         for _ in range(MAX_ROUNDS):
             before = self.fingerprint
             self.run_items(group.items)
+            self.settle()
             if self.fingerprint == before:
                 return
         _logger.warning("a repeated group still changed the model after %d rounds", MAX_ROUNDS)
@@ -80,7 +85,7 @@ class Walk(abc.ABC):
     def _visit(self, item: Pass) -> None:
         self.settings.on_start(pass_text(item))
         before = self.fingerprint
-        settled, result = self._settled.get(id(item), ("", PassResult()))
+        settled, result = self._settled.get(id(item), ((), PassResult()))
         if settled == before:
             self.skip_pass(Trial(item, self.model, result, 0.0))
         elif item.needs and not item.needs & self.size.operators.keys():

@@ -24,28 +24,33 @@ def refuse_malformed(model: ir.Model, path: object) -> None:
     Raises:
         ModelError: For a name that is not UTF-8, or a tensor without the data its shape asks for.
     """
-    for node in model.graph.all_nodes():
+    from onnx_passes.core.values import all_nodes
+
+    nodes = list(all_nodes(model.graph))
+    for node in nodes:
         names = (node.name, node.op_type, node.domain, *(value.name for value in node.outputs))
         if not all(isinstance(name, (str, type(None))) for name in names):
             msg = f"model {path}: a name is not UTF-8: {names}; export it again"
             raise ModelError(msg)
-    for tensor in _held(model):
+    for tensor in _held(model, nodes):
         if tensor.nbytes <= _READ_BYTES and not _is_whole(tensor):
             what = f"tensor {tensor.name!r} has not the data that {tensor.shape} asks for"
             msg = f"model {path}: {what}; export it again"
             raise ModelError(msg)
 
 
-def _held(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+def _held(model: ir.Model, nodes: list[ir.Node]) -> Iterator[ir.TensorProtocol]:
     """Yield the tensors that lie in the file itself."""
     import onnx_ir as ir
 
+    from onnx_passes.core.values import main_graphs
+
     values = (
-        value.const_value for graph in model.graphs() for value in graph.initializers.values()
+        value.const_value for graph in main_graphs(model) for value in graph.initializers.values()
     )
     attributes = (
         attribute.value
-        for node in model.graph.all_nodes()
+        for node in nodes
         for attribute in node.attributes.values()
         if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref()
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from onnx_passes.core.contract import ModelError
 from onnx_passes.core.values import constant, new_initializer
 from onnx_passes.numerics.runner import Runner
 
@@ -60,3 +61,16 @@ def compute(nodes: Sequence[ir.Node], model: ir.Model) -> dict[ir.Value, Array]:
     sandbox.graph.outputs.extend(twins[value] for value in read)
     arrays = Runner(sandbox).run({})
     return {value: arrays[twins[value].name or ""] for value in read}
+
+
+def first_failing(nodes: list[ir.Node], model: ir.Model) -> ir.Node:
+    """Return the node without which those before it can be computed, by bisection."""
+    good, bad = 0, len(nodes)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            compute(nodes[:middle], model)
+            good = middle
+        except ModelError:
+            bad = middle
+    return nodes[good]

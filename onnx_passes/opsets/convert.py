@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from onnx_passes.core.contract import Note, label
 from onnx_passes.core.names import Names
+from onnx_passes.core.values import all_nodes
 from onnx_passes.grid_sample.known import complete_inputs
 from onnx_passes.opsets import forms, inputs
 from onnx_passes.opsets.site import Refusal, Site
@@ -97,7 +98,7 @@ def convert(model: ir.Model, version: int) -> Conversion:
 def _crossing(root: ir.Graph, version: int) -> Iterator[ir.Node]:
     source = root.opset_imports.get("", version)
     steps = range(min(source, version) + 1, max(source, version) + 1)
-    for node in root.all_nodes():
+    for node in all_nodes(root):
         if node.domain == "" and any(is_step(node.op_type, step) for step in steps):
             yield node
 
@@ -107,7 +108,7 @@ def _convert(root: ir.Graph, version: int, names: Names, done: Conversion) -> No
     down = version < source
     refused: set[ir.Node] = set()
     for step in range(source, version, -1) if down else range(source + 1, version + 1):
-        for node in list(root.all_nodes()):
+        for node in list(all_nodes(root)):
             if node.domain or node in refused or not is_step(node.op_type, step):
                 continue
             name, op_type = label(node), node.op_type
@@ -130,7 +131,7 @@ def _cross(node: ir.Node, step: int, names: Names, *, down: bool) -> bool:
     if rule is None and (node.op_type, step) not in WIDENED:
         msg = f"opset {step} changed {node.op_type}, and there is no rule for it"
         raise Refusal(msg)
-    before = _says(node)
+    before = _says(node) if rule is not None or node.attributes.data else None
     if rule is not None:
         _apply(rule, node, names, opset)
     if down:
@@ -138,7 +139,7 @@ def _cross(node: ir.Node, step: int, names: Names, *, down: bool) -> bool:
             fit(node, opset)
     elif node.version is not None:
         node.version = opset
-    return node.graph is None or _says(node) != before
+    return before is not None and (node.graph is None or _says(node) != before)
 
 
 def _says(node: ir.Node) -> tuple[tuple[ir.Value | None, ...], dict[str, ir.Attr]]:

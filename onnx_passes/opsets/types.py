@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from onnx_passes.core.values import constant
+from onnx_passes.core.values import all_nodes, constant
 from onnx_passes.opsets.widened import schema
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def spread(root: ir.Graph, opset: int) -> None:
     """Write the type of each output that is untyped and whose operator leaves no choice."""
-    for node in root.all_nodes():
+    for node in all_nodes(root):
         if node.domain or all(value.type is not None for value in node.outputs):
             continue
         if (known := schema(node.op_type, opset)) is None:

@@ -98,6 +98,9 @@ def fit(node: ir.Node, opset: int) -> None:
     Raises:
         Refusal: If ``node`` uses what the operator's version of ``opset`` does not have.
     """
+    likeness = _likeness(node, opset)
+    if likeness in _fitting:
+        return
     older, newer = _limits(node.op_type, opset), _limits(node.op_type, opset + 1)
     if older is None or newer is None:
         msg = f"opset {opset} has no {node.op_type}"
@@ -118,6 +121,27 @@ def fit(node: ir.Node, opset: int) -> None:
             raise Refusal(msg)
     _fit_types(node.inputs, older.inputs, newer.inputs, opset)
     _fit_types(node.outputs, older.outputs, newer.outputs, opset)
+    if likeness is not None and likeness == _likeness(node, opset):  # no attribute was dropped
+        _fitting.add(likeness)
+
+
+# What nodes that fit have in common, by all that ``fit`` looks at; most nodes of a model are alike.
+_fitting: set[tuple[object, ...] | None] = set()
+
+
+def _likeness(node: ir.Node, opset: int) -> tuple[object, ...] | None:
+    """Return operator, attribute names and types, or None if other things count too."""
+    if node.version is not None:
+        return None
+    types: list[object] = []
+    for value in (*node.inputs, None, *node.outputs):
+        if value is None or not value.name:
+            types.append(value is None)
+        elif type(value.type) is ir.TensorType:
+            types.append(value.type.dtype)
+        else:
+            return None
+    return (node.op_type, opset, *node.attributes.data, *types)
 
 
 def _count(used: Sequence[ir.Value | None]) -> int:

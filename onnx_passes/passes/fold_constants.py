@@ -53,14 +53,16 @@ from onnx_passes.core.inference import infer
 from onnx_passes.core.registry import register
 from onnx_passes.core.values import (
     RANDOM_OPERATORS,
+    all_nodes,
     constant,
     drop_unread_initializer,
     is_read,
+    main_graphs,
     new_initializer,
     remove,
     subgraphs,
 )
-from onnx_passes.numerics.constants import compute, copies
+from onnx_passes.numerics.constants import compute, copies, first_failing
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -109,9 +111,11 @@ class FoldConstants(Pass):
     def _plan(self, model: ir.Model, refusals: _Refusals) -> dict[ir.Node, int]:
         """Return the nodes to compute now with the bytes each may store; refuse others."""
         nodes = _constant_nodes(model, refusals)
+        if not nodes:
+            return {}
         expected = _expected(nodes, model)
-        reads = Counter(value for node in model.graph.all_nodes() for value in node.inputs)
-        reads.update(value for graph in model.graphs() for value in graph.outputs)
+        reads = Counter(value for node in all_nodes(model.graph) for value in node.inputs)
+        reads.update(value for graph in main_graphs(model) for value in graph.outputs)
         known: set[ir.Value] = set()
         allowed: dict[ir.Node, int] = {}
         for node in nodes:
@@ -138,7 +142,7 @@ def _expected(nodes: list[ir.Node], model: ir.Model) -> dict[ir.Value, ir.Value]
 
 
 def _lift_constants(model: ir.Model, result: PassResult) -> None:
-    for node in list(model.graph.all_nodes()):
+    for node in list(all_nodes(model.graph)):
         if (node.domain, node.op_type) != ("", "Constant") or not _is_read(node):
             continue
         value = node.outputs[0]
@@ -154,7 +158,7 @@ def _constant_nodes(model: ir.Model, refusals: _Refusals) -> list[ir.Node]:
     """Return the nodes that depend on constants only, producers first."""
     known: set[ir.Value] = set()
     nodes = []
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         has_inputs = any(value is not None for value in node.inputs)
         if node in refusals or not has_inputs or not _all_known(node, known) or not _is_read(node):
             continue
@@ -225,24 +229,11 @@ def _compute(nodes: list[ir.Node], model: ir.Model, refusals: _Refusals) -> dict
     try:
         return compute(nodes, model)
     except ModelError as error:
-        culprit = _first_failing(nodes, model)
+        culprit = first_failing(nodes, model)
         refusals[culprit] = str(error)
         for node in _makers(culprit):
             refusals[node] = f"it feeds {label(culprit)}, which cannot be computed"
         return {}
-
-
-def _first_failing(nodes: list[ir.Node], model: ir.Model) -> ir.Node:
-    """Return the node without which those before it can be computed, by bisection."""
-    good, bad = 0, len(nodes)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        try:
-            compute(nodes[:middle], model)
-            good = middle
-        except ModelError:
-            bad = middle
-    return nodes[good]
 
 
 def _replace(

@@ -46,6 +46,7 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.registry import register
 from onnx_passes.core.shape_values import Axis, Element, Known, evaluate
 from onnx_passes.core.spelling import Constants, extents, is_operator, remove_unread, set_inputs
+from onnx_passes.core.values import main_graphs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -81,7 +82,7 @@ class FoldShapes(Pass):
 def _round(model: ir.Model, constants: Constants, result: PassResult) -> bool:
     """Fold once what the constants of now allow; return whether anything was folded."""
     before = len(result.rewritten)
-    nodes = [node for graph in model.graphs() for node in graph]
+    nodes = [node for graph in main_graphs(model) for node in graph]
     known: dict[ir.Value, Known] = {}
     derived: dict[ir.Node, None] = {}  # what computes with shapes, in order
     for node in nodes:

@@ -63,6 +63,7 @@ from onnx_passes.core.values import (
     drop_unread_initializer,
     fresh_name,
     graphs,
+    main_graphs,
     new_initializer,
     remove,
     replace,
@@ -91,7 +92,7 @@ class FuseBatchNorm(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
-        names, foldable = value_names(model), set(model.graphs())
+        names, foldable = value_names(model), set(main_graphs(model))
         for norm in list(_batch_norms(model)):
             before = norm.inputs[0].producer() if norm.inputs[0] is not None else None
             after = _undone(norm, before)

@@ -50,7 +50,7 @@ class InferShapes(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
-        for value, inferred in infer(model).items():
+        for value, inferred in infer(model, wanted=_is_open).items():
             node = value.producer()
             if node is None or not value.name:
                 continue
@@ -62,10 +62,13 @@ class InferShapes(Pass):
         return result
 
 
+def _is_open(value: ir.Value) -> bool:
+    """Return whether there is anything that ``value`` could learn."""
+    return value.type is None or value.shape is None or not value.shape.is_static()
+
+
 def _learn(value: ir.Value, inferred: ir.Value) -> bool:
     """Add what ``inferred`` knows and ``value`` does not; return whether there was anything."""
-    if value.type is not None and value.shape is not None and value.shape.is_static():
-        return False
     before = value.type, value.shape
     if value.type is None:
         value.type = inferred.type
@@ -76,6 +79,8 @@ def _learn(value: ir.Value, inferred: ir.Value) -> bool:
 
 def _merged(known: ir.Shape | None, inferred: ir.Shape) -> ir.Shape:
     if known is None:
+        if not any(map(is_invented, inferred)):
+            return inferred
         return ir.Shape([None if is_invented(dim) else dim for dim in inferred])
     if known.rank() != inferred.rank():
         return known

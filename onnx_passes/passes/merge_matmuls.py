@@ -50,6 +50,7 @@ from onnx_passes.core.values import (
     drop_unread_initializer,
     fresh_name,
     graphs,
+    main_graphs,
     new_initializer,
     remove,
     value_names,
@@ -93,7 +94,7 @@ class MergeMatmuls(Pass):
 
 def _round(model: ir.Model, names: set[str], result: PassResult) -> bool:
     """Merge each pair once, inner ones first; return whether any was."""
-    before, mergeable = len(result.rewritten), set(model.graphs())
+    before, mergeable = len(result.rewritten), set(main_graphs(model))
     for pair in _pairs(model):
         refusal = _why_not(pair, mergeable)
         matrix = None if refusal else _product(pair)

@@ -53,7 +53,12 @@ from onnx_passes.core.integer_ranges import INT32, integer_ranges
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
 from onnx_passes.core.spelling import drop_unread_constant, remove_unread
-from onnx_passes.core.values import constant, drop_unread_initializer, new_initializer
+from onnx_passes.core.values import (
+    constant,
+    drop_unread_initializer,
+    main_graphs,
+    new_initializer,
+)
 
 _INDICES = {"Gather": (1,), "GatherElements": (1,), "Slice": (1, 2, 3, 4)}
 _CLAMPED = (1, 2)  # starts and ends of Slice
@@ -71,7 +76,7 @@ class NarrowInt64(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result, names, ranges = PassResult(), Names(model), integer_ranges(model)
-        for graph in model.graphs():
+        for graph in main_graphs(model):
             for region in regions(graph, ranges, result):
                 name = label(region.nodes[0])
                 if refusal := region.why_not():
@@ -79,7 +84,7 @@ class NarrowInt64(Pass):
                     continue
                 _narrow(region, names)
                 result.rewritten.append(Note(name, f"{len(region.nodes)} nodes compute in int32"))
-        indices = [value for graph in model.graphs() for value in _index_constants(graph)]
+        indices = [value for graph in main_graphs(model) for value in _index_constants(graph)]
         notes = [Note(f"initializer {value.name!r}", "stored as int32") for value in indices]
         for value in indices:
             _store(value, names)

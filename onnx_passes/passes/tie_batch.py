@@ -40,6 +40,7 @@ import onnx_ir as ir
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult
 from onnx_passes.core.inference import infer
 from onnx_passes.core.registry import register
+from onnx_passes.core.values import main_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,7 +141,7 @@ def _name(value: ir.Value, label: str, symbol: str, model: ir.Model) -> Note:
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:
-    for graph in model.graphs():
+    for graph in main_graphs(model):
         yield from graph.inputs
         for node in graph:
             yield from node.outputs

@@ -46,7 +46,9 @@ from onnx_passes.core.registry import register
 from onnx_passes.core.spelling import drop_unread_constant, input_of, operators
 from onnx_passes.core.values import (
     RANDOM_OPERATORS,
+    all_nodes,
     constant,
+    main_graphs,
     new_initializer,
     remove,
     replace,
@@ -82,7 +84,7 @@ class UnrollLoop(Pass):
 
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
-        result, names, usable = PassResult(), Names(model), set(model.graphs())
+        result, names, usable = PassResult(), Names(model), set(main_graphs(model))
         for node, opset in reversed(list(operators(model, "Loop"))):
             refusal = "it is in the body of a function" if node.graph not in usable else None
             if refusal := refusal or self._why_not(node):
@@ -105,7 +107,7 @@ class UnrollLoop(Pass):
             return "its condition is computed or false"
         if not _stays_true(body):
             return "the condition that its body makes is computed or false"
-        nodes = list(body.all_nodes())
+        nodes = list(all_nodes(body))
         if (count := trips * len(nodes)) > self.max_nodes:
             return f"{trips} copies have {count} nodes, more than {self.max_nodes}"
         return _why_not_body(nodes) or _why_not_scans(node, body)

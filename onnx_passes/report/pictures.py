@@ -65,7 +65,7 @@ def picture_names(model: ir.Model, names: Iterable[str]) -> list[str]:
     """Return those of the tensors ``names`` that read as pictures; shapes are inferred."""
     import onnx
 
-    from onnx_passes.core.integrity import skeleton
+    from onnx_passes.core.skeleton import skeleton
 
     try:
         graph = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True).graph

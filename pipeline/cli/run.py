@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,7 @@ def run(  # noqa: PLR0913  one parameter an option
         shapes={**defaults.get("shapes", {}), **dict(shapes)},
         check=not no_check,
         on_fail=on_fail or defaults.get("on_fail", "stop"),
+        again=functools.partial(unmarked, original),
     )
     outcome = run_passes(unmarked(original), items, _with_progress(settings))
     _report(report, outcome, original, settings, Path(model).name)

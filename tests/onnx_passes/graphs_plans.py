@@ -8,7 +8,13 @@ from onnx_passes.core.passlist import parse
 from onnx_passes.core.registry import passes
 
 # Every maker registers itself with the vocabularies.
-from tests.onnx_passes import graphs_integers, graphs_makers, graphs_nets, graphs_opsets
+from tests.onnx_passes import (
+    graphs_fusions,
+    graphs_integers,
+    graphs_makers,
+    graphs_nets,
+    graphs_opsets,
+)
 from tests.onnx_passes.graphs_case import OPSETS
 
 if TYPE_CHECKING:
@@ -16,7 +22,7 @@ if TYPE_CHECKING:
 
     from onnx_passes.core.contract import Pass
 
-MODULES = (graphs_makers, graphs_integers, graphs_nets, graphs_opsets)
+MODULES = (graphs_fusions, graphs_makers, graphs_integers, graphs_nets, graphs_opsets)
 # The passes of the catalogue; of the bridges the one that presets use.
 NAMES = [
     cls.name
@@ -42,6 +48,7 @@ LATE: dict[str, tuple[int, ...]] = {
     "decompose-grid-sample": (16, 20),
     "decompose-affine-grid": (20,),
     "splice-grid-sample": (16, 20, 13),
+    "fuse-layer-norm": (17, 17, 18, 20, 13),
 }
 
 

@@ -8,7 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from onnx_passes.core import model_io
-from onnx_passes.core.integrity import Baseline, BrokenModelError, skeleton
+from onnx_passes.core.integrity import Baseline, BrokenModelError
+from onnx_passes.core.skeleton import skeleton
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -267,10 +267,11 @@ def test_a_failing_save_leaves_old_files_and_no_others(
 def test_an_interrupted_save_leaves_no_files(
     model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object, **__: object) -> None:
+    def interrupt(_: ir.Model, path: Path) -> None:
+        path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ir, "save", interrupt)
+    monkeypatch.setattr(model_io, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model_io.save(model, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
