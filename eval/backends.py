@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.ahead import lanes_for, prepare_all
 from eval.data import open_data
 from eval.errors import EvalError, NonFiniteError
 from eval.evaluation import BadPolicy, Evaluation, Throughput, check_policy, conclude
 from eval.heads import CLASSES, EXPECTED, STEPS, decode
 from eval.images import CHANNELS, HEIGHT, WIDTH
 from eval.manifest import Manifest, Record
-from eval.samples import prepare_all
+from eval.providers import Provider
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     from eval.ctc import Reading
@@ -32,27 +34,38 @@ _LONGEST_REASON = 300  # characters: the runtime appends whole stacks of message
 
 
 class OrtBackend:
-    """A model [*, 3, 32, 100] -> [*, 25, 37 or 38] on the CPU provider of ONNX Runtime.
+    """A model [*, 3, 32, 100] -> [*, 25, 37 or 38] in ONNX Runtime.
 
     Attributes:
+        provider: Where it runs.
         batch_size: Images in a run: what the model fixes, or else what was asked for.
     """
 
-    def __init__(self, model_path: Path, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model_path: Path,
+        batch_size: int | None = None,
+        provider: Provider = Provider(),  # noqa: B008  it cannot change
+        threads: int | None = None,
+    ) -> None:
         """Load the model, check its shapes and warm it up.
 
         Args:
             model_path: An ONNX file with one float32 input and one float32 output.
             batch_size: Images in a run. A model with a fixed batch runs at its own.
+            provider: Where it runs.
+            threads: Threads within an operator; None for onnxruntime's choice, one a core.
 
         Raises:
             EvalError: If the model cannot be loaded or run, or has other shapes.
+            MissingProviderError: If the provider does not start.
         """
         if batch_size is not None and batch_size < 1:
             msg = f"batch size is {batch_size}; expected at least 1"
             raise EvalError(msg)
         self._path = model_path
-        self._session = _load(model_path)
+        self.provider = provider
+        self._session = _load(model_path, provider, threads)
         fixed = _fixed_batch(self._session, model_path)
         self._padded = fixed is not None
         self.batch_size = fixed or batch_size or DEFAULT_BATCH
@@ -65,7 +78,8 @@ class OrtBackend:
     @property
     def throughput(self) -> Throughput:
         """The speed so far: time inside the session only, without the warm-up."""
-        return Throughput(self._images, self._seconds, self.batch_size)
+        where = self.provider.full_name
+        return Throughput(self._images, self._seconds, self.batch_size, where)
 
     def run(self, images: Iterable[Float32]) -> Iterator[Float32]:
         """Yield the probabilities of each batch, in the order of ``images``.
@@ -113,6 +127,9 @@ def evaluate(
     batch_size: int | None = None,
     bad: BadPolicy = "count",
     on_progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+    provider: Provider = Provider(),  # noqa: B008  it cannot change
 ) -> Evaluation:
     """Read every record below ``data_dir`` with a model and compare with the labels.
 
@@ -122,6 +139,9 @@ def evaluate(
         batch_size: Images in a run; see :class:`OrtBackend`.
         bad: Whether a bad record counts as wrong or is excluded.
         on_progress: Called with the records read and their total.
+        workers: Lanes in which records are prepared while the model runs, see
+            :mod:`eval.ahead`; None for one a core.
+        provider: Where the model runs.
 
     Raises:
         EvalError: If the data or the model cannot be used, or no record counts.
@@ -131,21 +151,26 @@ def evaluate(
     records: list[Record] = []
     readings: list[Reading] = []
     with open_data(data_dir) as tree:
-        backend = OrtBackend(model_path, batch_size)
-        for probabilities in backend.run(_images(tree, records, on_progress)):
-            _refuse_non_finite(probabilities, records, len(readings))
-            readings += decode(probabilities)
+        backend = OrtBackend(model_path, batch_size, provider)
+        lanes = workers or lanes_for(len(tree))
+        with contextlib.closing(_images(tree, lanes, records, on_progress)) as images:
+            for probabilities in backend.run(images):
+                _refuse_non_finite(probabilities, records, len(readings))
+                readings += decode(probabilities)
     return conclude(Manifest(tuple(records)), readings, bad, backend.throughput)
 
 
-def _images(tree: Data, records: list[Record], on_progress: Progress | None) -> Iterator[Float32]:
+def _images(
+    tree: Data, lanes: int, records: list[Record], on_progress: Progress | None
+) -> Generator[Float32, None, None]:
     """Yield the input of each good record and append every record to ``records``."""
-    for record, image in prepare_all(tree):
-        records.append(record)
-        if on_progress:
-            on_progress(len(records), len(tree))
-        if image is not None:
-            yield image
+    with contextlib.closing(prepare_all(tree, lanes)) as prepared:
+        for record, image in prepared:
+            records.append(record)
+            if on_progress:
+                on_progress(len(records), len(tree))
+            if image is not None:
+                yield image
 
 
 def _refuse_non_finite(probabilities: Float32, records: list[Record], done: int) -> None:
@@ -160,17 +185,21 @@ def _refuse_non_finite(probabilities: Float32, records: list[Record], done: int)
         raise NonFiniteError(msg)
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401  onnxruntime has no types
+def _load(path: Path, provider: Provider, threads: int | None) -> Any:  # noqa: ANN401  onnxruntime has no types
     import onnxruntime as ort
 
     if not path.is_file():
         msg = f"model {path} is not a file; give an ONNX file"
         raise EvalError(msg)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
     try:
-        return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(path), options, providers=provider.entries)
     except Exception as error:  # the runtime's errors share no base class
         msg = f"ONNX Runtime cannot load {path}: {_short(error)}"
         raise EvalError(msg) from error
+    provider.refuse_fallback(session)
+    return session
 
 
 def _fixed_batch(session: Any, path: Path) -> int | None:  # noqa: ANN401  see above

@@ -4,6 +4,9 @@ Errors::
 
     EvalError                     data, a manifest, results or a model that cannot be used (2)
     ├── NonFiniteError            a model's output holds NaN or infinity (1)
+    ├── BadRecordsError           records are bad, and none may be (1)
+    ├── WorkerError               a process that prepares records has ended (3)
+    ├── MissingProviderError      onnxruntime cannot run a model where it is asked to (4)
     └── MissingExtraError         a library of the extra ``eval`` is not installed (4)
 """
 
@@ -23,6 +26,24 @@ class NonFiniteError(EvalError):
     """A model's output holds NaN or infinity, so no text can be read from it."""
 
     exit_code = 1
+
+
+class BadRecordsError(EvalError):
+    """Records have no usable picture or label, and the user accepts none."""
+
+    exit_code = 1
+
+
+class WorkerError(EvalError):
+    """A process that prepares records cannot be started or has ended."""
+
+    exit_code = 3
+
+
+class MissingProviderError(EvalError):
+    """This onnxruntime lacks the provider that is asked for, or it does not start."""
+
+    exit_code = 4
 
 
 class MissingExtraError(EvalError):

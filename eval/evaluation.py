@@ -52,11 +52,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Throughput:
-    """How fast the model ran: ``seconds`` inside it, without decoding or image work."""
+    """How fast the model ran: ``seconds`` inside it, without decoding or image work.
+
+    ``provider`` is what onnxruntime calls the place where it ran.
+    """
 
     images: int
     seconds: float
     batch_size: int
+    provider: str = "CPUExecutionProvider"
 
     @property
     def images_per_s(self) -> float:

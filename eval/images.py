@@ -42,11 +42,12 @@ def resized_width(height: int, width: int) -> int:
     return min(WIDTH, math.ceil(HEIGHT * (width / height)))
 
 
-def to_input(image: Pixels) -> Float32:
+def to_input(image: Pixels, out: Float32 | None = None) -> Float32:
     """Resize and normalise one image.
 
     Args:
         image: uint8 [height, width, 3], blue first.
+        out: Where to write the result; None for a new array.
 
     Returns:
         float32 [3, 32, 100] in [-1, 1], padded with 0 on the right.
@@ -54,6 +55,7 @@ def to_input(image: Pixels) -> Float32:
     cv2 = import_extra("cv2")
     width = resized_width(image.shape[0], image.shape[1])
     resized = cv2.resize(image, (width, HEIGHT))
-    padded = np.zeros((CHANNELS, HEIGHT, WIDTH), np.float32)
+    padded = np.empty((CHANNELS, HEIGHT, WIDTH), np.float32) if out is None else out
     padded[:, :, :width] = cv2.LUT(resized, _NORMALISED).transpose(2, 0, 1)
+    padded[:, :, width:] = 0
     return padded

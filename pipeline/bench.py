@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from eval.providers import Provider
     from pipeline.published import Published
 
 SCHEMA = "onnx-passes-bench/1"
@@ -32,6 +33,7 @@ class Case:
         batch: Items in a run; None if only the measurement tells it.
         loop: Runs in a measurement.
         measure: Returns the mean time of a run in milliseconds, and the batch size if it knows.
+        provider: Where onnxruntime runs it; None with ais_bench.
     """
 
     model: str
@@ -40,6 +42,12 @@ class Case:
     batch: int | None
     loop: int
     measure: Callable[[], tuple[float, int | None]]
+    provider: Provider | None = None
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it runs on an Ascend device."""
+        return self.provider.on_device if self.provider else self.backend == "ais_bench"
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,8 @@ class Row:
             "model": self.case.model,
             "backend": self.case.backend,
             "hardware": self.case.hardware,
-            "on_device": self.case.backend == "ais_bench",
+            "on_device": self.case.on_device,
+            "provider": self.case.provider and self.case.provider.full_name,
             "batch": self.batch,
             "loop": self.case.loop,
             "mean_ms": list(self.mean_ms),

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eval.providers import find_provider
 from pipeline.bench import Case
 from pipeline.errors import PipelineError
 
@@ -36,6 +37,7 @@ class Settings:
         gears: Whether an .om was compiled with several batches.
         threads: Threads of onnxruntime; None for one a core.
         timeout_s: Wall time for one run of ais_bench.
+        provider: Where onnxruntime runs an ONNX model, see :mod:`eval.providers`.
     """
 
     batches: tuple[int, ...] = ()
@@ -45,6 +47,7 @@ class Settings:
     gears: bool = False
     threads: int | None = None
     timeout_s: float = 3600.0
+    provider: str = "cpu"
 
 
 def plan(models: Sequence[Path], settings: Settings, tools: DeviceTools) -> list[Case]:
@@ -59,7 +62,7 @@ def plan(models: Sequence[Path], settings: Settings, tools: DeviceTools) -> list
     cases = _device_cases(chosen, settings, tools) if chosen else []
     for model in models:
         if model.suffix != ".om":
-            cases += _cpu_cases(model, settings)
+            cases += _onnx_cases(model, settings)
     return cases
 
 
@@ -113,15 +116,16 @@ def _on_device(
     return once
 
 
-def _cpu_cases(path: Path, settings: Settings) -> list[Case]:
+def _onnx_cases(path: Path, settings: Settings) -> list[Case]:
     from onnx_passes.core.model_io import load
     from onnx_passes.numerics.feeds import generate
-    from pipeline.hardware import cpu_text
+    from pipeline.hardware import runtime_text
     from pipeline.ort_model import OrtModel
 
-    model = OrtModel(path, settings.threads)
+    provider = find_provider(settings.provider, settings.device)
+    model = OrtModel(path, settings.threads, provider)
     batches = settings.batches or ((model.fixed_batch,) if model.fixed_batch else BATCHES)
-    hardware, loop = cpu_text(settings.threads), settings.loop or CPU_LOOP
+    hardware, loop = runtime_text(provider, settings.threads), settings.loop or CPU_LOOP
     source = load(path)
     cases = []
     for batch in batches:
@@ -131,14 +135,12 @@ def _cpu_cases(path: Path, settings: Settings) -> list[Case]:
         shapes = {one.name: one.shape(batch) for one in model.inputs}
         feeds = generate(source, shapes=shapes)
         arrays = [feeds[one.name] for one in model.inputs]
-        once = _on_cpu(model, arrays, batch, loop, settings.warmup)
-        cases.append(Case(path.name, "onnxruntime", hardware, batch, loop, once))
+        once = _here(model, arrays, batch, loop, settings.warmup)
+        cases.append(Case(path.name, "onnxruntime", hardware, batch, loop, once, provider))
     return cases
 
 
-def _on_cpu(
-    model: OrtModel, arrays: Sequence[Array], batch: int, loop: int, warmup: int
-) -> Measure:
+def _here(model: OrtModel, arrays: Sequence[Array], batch: int, loop: int, warmup: int) -> Measure:
     """Return what measures an ONNX model once."""
 
     def once() -> tuple[float, int | None]:

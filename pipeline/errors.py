@@ -5,6 +5,7 @@ Errors::
     PipelineError                 anything the pipeline refuses with a reason (exit code 2)
     ├── WeightsError              a weights file that cannot be read or does not fit (2)
     ├── FlowError                 the flow cannot start or go on with what it was given (2)
+    │   └── StrictError           records are bad, and none may be (1)
     ├── ExportError               Paddle or paddle2onnx failed to write the model (3)
     └── MissingExtraError         an optional dependency is not installed (4)
 """
@@ -26,6 +27,12 @@ class WeightsError(PipelineError):
 
 class FlowError(PipelineError):
     """The flow cannot start or go on with what it was given."""
+
+
+class StrictError(FlowError):
+    """Records of the data are bad, and the user accepts none."""
+
+    exit_code = 1
 
 
 class ExportError(PipelineError):

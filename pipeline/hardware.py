@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from eval.providers import Provider
+
 NO_DEVICE = "NOT a device figure"
 
 
@@ -35,6 +37,18 @@ def device_text(number: int, environ: Mapping[str, str] | None = None) -> str:
         found = f"npu-smi shows {', '.join(kinds)} by other numbers" if kinds else "not in npu-smi"
         return f"device {number}, {found}{driver}"
     return f"{names[0]}, device {number} of npu-smi{driver}"
+
+
+def runtime_text(provider: Provider, threads: int | None) -> str:
+    """Return what onnxruntime runs on, with its version, for any provider."""
+    import onnxruntime
+
+    if provider.name == "cpu":
+        return cpu_text(threads)
+    runtime = f"onnxruntime {onnxruntime.__version__}, {provider.full_name}"
+    if provider.on_device:
+        return f"{device_text(provider.device)}, {runtime}"
+    return f"{provider.name.upper()} device {provider.device}, {runtime}, {NO_DEVICE}"
 
 
 def cpu_text(threads: int | None) -> str:

@@ -4,11 +4,12 @@ Both ways read the same files, form the same groups and write the same names, so
 can be compared and each can be scored. ``infer.json`` beside the results says how they were made::
 
     {"schema": "onnx-passes-infer/1", "model": "starnet_bs8.om", "backend": "ais_bench",
-     "hardware": "310P3, device 0 of npu-smi", "on_device": true, "files": 300, "batch": 8,
-     "result_bytes": {"0": 3700}, "mean_ms": 4.1, "fps": 1951.2}
+     "hardware": "310P3, device 0 of npu-smi", "on_device": true, "provider": null,
+     "files": 300, "batch": 8, "result_bytes": {"0": 3700}, "mean_ms": 4.1, "fps": 1951.2}
 
-``batch`` is null if ais_bench does not tell the sizes of the model; ``mean_ms`` is the mean time of
-a run as ais_bench or onnxruntime took it, without reading and writing files.
+``provider`` is onnxruntime's, null with ais_bench. ``batch`` is null if ais_bench does not tell the
+sizes of the model; ``mean_ms`` is the mean time of a run as ais_bench or onnxruntime took it,
+without reading and writing files.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ascend.ais_bench.files import Inputs
     from ascend.ais_bench.runner import Inference, Job
     from ascend.toolkit import Toolkit
+    from eval.providers import Provider
     from pipeline.ort_model import Array, OrtModel
 
 RECORD = "infer.json"
@@ -87,21 +89,31 @@ def infer_on_device(
         log = out.resolve().with_name(f"{out.resolve().name}.ais_bench.log")
         done = infer(tool, job, inputs, fresh, log, on_line)
         hardware = device_text(job.device, tool.environ)
-        record = _record(job.model, "ais_bench", hardware, done)
+        record = _record(job.model, None, hardware, done)
         _write_record(fresh, record)
     return record
 
 
-def infer_on_cpu(
+def infer_with_onnxruntime(
     model_path: Path,
     folders: Sequence[Path],
     out: Path,
     *,
     batch: int | None = None,
     threads: int | None = None,
+    provider: Provider | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Run an ONNX model with onnxruntime; return the record that is also written.
+
+    Args:
+        model_path: The model.
+        folders: Folders of .bin files, one for each input.
+        out: The folder to write.
+        batch: Files in a run, if the model does not fix it.
+        threads: Threads within an operator; None for one a core.
+        provider: Where it runs; None for the CPU.
+        on_progress: Called with the files done and their total.
 
     Raises:
         PipelineError: If the model does not run.
@@ -109,16 +121,18 @@ def infer_on_cpu(
         EvalError: If the manifest beside the inputs cannot be read.
     """
     from ascend.fresh_folder import fresh_folder
-    from pipeline.hardware import cpu_text
+    from eval.providers import find_provider
+    from pipeline.hardware import runtime_text
     from pipeline.ort_model import OrtModel
 
+    provider = provider or find_provider()
     inputs = _inputs(folders)
-    model = OrtModel(model_path, threads)
+    model = OrtModel(model_path, threads, provider)
     size = model.fixed_batch or batch or DEFAULT_BATCH
     items = inputs.items_per_run(model.input_bytes(size), batch, model_path.name)
     with fresh_folder(out, RECORD, (".bin",)) as fresh:
         done = _run_groups(model, inputs, items, fresh, on_progress)
-        record = _record(model_path, "onnxruntime", cpu_text(threads), done)
+        record = _record(model_path, provider, runtime_text(provider, threads), done)
         _write_record(fresh, record)
     return record
 
@@ -195,14 +209,18 @@ def _shares(output: Array, items: int, name: str) -> list[Array]:
     return np.split(output, items)
 
 
-def _record(model: Path, backend: str, hardware: str, done: Inference) -> dict[str, Any]:
+def _record(
+    model: Path, provider: Provider | None, hardware: str, done: Inference
+) -> dict[str, Any]:
+    """Return the record; without a provider of onnxruntime it was ais_bench."""
     items, mean = done.items_per_run, done.figures.mean_ms
     return {
         "schema": SCHEMA,
         "model": model.name,
-        "backend": backend,
+        "backend": "onnxruntime" if provider else "ais_bench",
         "hardware": hardware,
-        "on_device": backend == "ais_bench",
+        "on_device": provider.on_device if provider else True,
+        "provider": provider.full_name if provider else None,
         "files": done.files,
         "batch": items,
         "result_bytes": {str(number): size for number, size in done.result_bytes.items()},

@@ -1,4 +1,4 @@
-"""A model on onnxruntime's CPU provider, at any batch: the stand-by for a device.
+"""A model in onnxruntime, on the CPU or where a provider takes it, at any batch.
 
 ``eval.backends`` runs recognisers of one interface at onnxruntime's own number of threads; this
 runs whatever ais_bench would run, on the same files, at a number of threads that is said.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.providers import Provider
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -45,16 +46,23 @@ class OrtModel:
         fixed_batch: The batch that the model fixes; None if it may be any.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        provider: Provider = Provider(),  # noqa: B008  it cannot change
+    ) -> None:
         """Load the model.
 
         Args:
             path: The ONNX file.
             threads: Threads within an operator; None for onnxruntime's choice, one a core.
+            provider: Where it runs.
 
         Raises:
             PipelineError: If onnxruntime does not take it, or another dimension is open.
             ModelError: If the file is no model.
+            MissingProviderError: If the provider does not start.
         """
         import onnxruntime as ort
 
@@ -66,11 +74,11 @@ class OrtModel:
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4
         try:
-            providers = ["CPUExecutionProvider"]
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
+            self._session = ort.InferenceSession(str(path), options, providers=provider.entries)
         except Exception as error:  # the runtime's errors share no base class
             msg = f"onnxruntime cannot load {path}: {first_line(error)}"
             raise PipelineError(msg) from error
+        provider.refuse_fallback(self._session)
         self._path = path
         self.outputs = [value.name for value in self._session.get_outputs()]
         self.inputs = [_input(value, path) for value in self._session.get_inputs()]

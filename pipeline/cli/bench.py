@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.infer import device_options, refuse_other_kind, threads_option
+from pipeline.cli.infer import (
+    device_options,
+    provider_option,
+    refuse_other_kind,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +73,7 @@ def _parse_batches(ctx: click.Context, param: click.Parameter, text: str | None)
 )
 @device_options
 @threads_option
+@provider_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, see docs/bench.md.")
 def bench(  # noqa: PLR0913  one parameter an option
     models: tuple[Path, ...],
@@ -83,11 +89,12 @@ def bench(  # noqa: PLR0913  one parameter an option
     toolkit: Path | None,
     timeout_s: float,
     threads: int | None,
+    provider: str,
     as_json: bool,
 ) -> None:
     """Measure the time of a run, by batch size.
 
-    An .om runs on the device, with ais_bench; an .onnx on the CPU, with onnxruntime. Both stand in
+    An .om runs on the device, with ais_bench; an .onnx with onnxruntime. Both stand in
     one table, and each row says what it was measured on.
 
     \b
@@ -98,7 +105,8 @@ def bench(  # noqa: PLR0913  one parameter an option
     ms is the median, over --repeat, of the mean time of a run; fps is 1000 * batch / ms. Transfers
     are not included.
 
-    Exit codes: 0 measured; 2 bad usage or input; 3 ais_bench failed; 4 ais_bench is missing.
+    Exit codes: 0 measured; 2 bad usage or input; 3 ais_bench failed; 4 ais_bench or the provider of
+    onnxruntime is missing.
     """
     from pipeline.bench import document, sweep
     from pipeline.bench_plan import Settings, plan
@@ -109,7 +117,7 @@ def bench(  # noqa: PLR0913  one parameter an option
     for model in models:
         refuse_other_kind(model)
     theirs = published(published_name) if published_name else None
-    settings = Settings(batches, loop, warmup, device, gears, threads, timeout_s)
+    settings = Settings(batches, loop, warmup, device, gears, threads, timeout_s, provider)
     with progress("bench") as meter:
         rows = sweep(plan(models, settings, DeviceTools(python, toolkit)), repeat, meter.update)
     if as_json:
@@ -152,7 +160,10 @@ def _where(row: Row) -> str:
     from pipeline.hardware import NO_DEVICE
 
     chip = row.case.hardware.split(",", 1)[0]
-    return chip if row.case.backend == "ais_bench" else f"CPU, {NO_DEVICE}"
+    if row.case.on_device:
+        return chip
+    provider = row.case.provider
+    return f"{provider.name.upper() if provider else 'CPU'}, {NO_DEVICE}"
 
 
 def _against(row: Row, published: Published) -> list[str]:

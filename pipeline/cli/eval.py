@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.console import emit_json, out, progress
+from pipeline.cli.bad_records import refuse_bad, show_bad, strict_option
+from pipeline.cli.console import emit_json, err, out, progress
 from pipeline.cli.emulate import emulate_option, emulated_file
 from pipeline.cli.eval_compare import compare
+from pipeline.cli.infer import device_option, provider_option
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -37,6 +39,13 @@ _data = click.option(
     required=True,
     type=_FOLDER_OR_FILE,
     help="Folder of LMDB data sets at any depth, a zip of one, or a label file (PaddleOCR, ICDAR).",
+)
+_workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=64),
+    metavar="N",
+    help="Lanes that prepare records: a thread, and a process for each further one. One a core "
+    "unless told, but one only where there are few records.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
@@ -62,13 +71,29 @@ group.add_command(compare)
     type=_FOLDER_OR_FILE,
     help="Folder to write; an earlier result in it is replaced.",
 )
+@_workers
+@strict_option
 @_json
-def preprocess(data: Path, out_dir: Path, *, as_json: bool) -> None:
-    """Write img_<n>.bin for every record, and manifest.json."""
+def preprocess(
+    data: Path, out_dir: Path, workers: int | None, *, strict: bool, as_json: bool
+) -> None:
+    """Write img_<n>.bin for every record, and manifest.json.
+
+    OUT appears when it is complete. A run that was interrupted goes on with the same command.
+    """
     from eval.preprocess import preprocess as write_inputs
 
-    with progress("preprocess") as meter:
-        manifest = write_inputs(data, out_dir, meter.update)
+    try:
+        with progress("preprocess") as meter:
+            manifest = write_inputs(data, out_dir, meter.update, workers=workers)
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on from here")
+        raise
+    _show_inputs(manifest, out_dir, as_json=as_json)
+    refuse_bad(manifest.records, strict=strict)
+
+
+def _show_inputs(manifest: Manifest, out_dir: Path, *, as_json: bool) -> None:
     bad = [record for record in manifest.records if record.reason is not None]
     if as_json:
         emit_json(
@@ -81,6 +106,7 @@ def preprocess(data: Path, out_dir: Path, *, as_json: bool) -> None:
         )
         return
     _show_manifest(manifest)
+    show_bad(manifest.records)
     out.print(f"{len(manifest.good)} files in {out_dir}", markup=False)
 
 
@@ -99,8 +125,11 @@ def preprocess(data: Path, out_dir: Path, *, as_json: bool) -> None:
     help="manifest.json, as preprocess wrote it.",
 )
 @_bad
+@strict_option
 @_json
-def score(results: Path, manifest_file: Path, bad: BadPolicy, *, as_json: bool) -> None:
+def score(
+    results: Path, manifest_file: Path, bad: BadPolicy, *, strict: bool, as_json: bool
+) -> None:
     """Score the results of an inference tool."""
     from eval.manifest import read_manifest
     from eval.score import score as score_results
@@ -109,6 +138,7 @@ def score(results: Path, manifest_file: Path, bad: BadPolicy, *, as_json: bool) 
     with progress("score") as meter:
         evaluation = score_results(results, manifest, bad, meter.update)
     _show(evaluation, as_json=as_json)
+    refuse_bad(manifest.records, strict=strict)
 
 
 @group.command(epilog=_example("run model.onnx --data evaluation --batch 32"))
@@ -120,23 +150,34 @@ def score(results: Path, manifest_file: Path, bad: BadPolicy, *, as_json: bool) 
     help="Images in a run (32 unless told); a model with a fixed batch runs at its own.",
 )
 @_bad
+@_workers
+@provider_option
+@device_option
 @emulate_option
+@strict_option
 @_json
-def run(
+def run(  # noqa: PLR0913  one parameter an option
     model: Path,
     data: Path,
     batch: int | None,
     bad: BadPolicy,
     emulate: str | None,
     *,
+    workers: int | None,
+    provider: str,
+    device: int,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Evaluate a model with ONNX Runtime."""
     from eval.backends import evaluate
+    from eval.providers import find_provider
 
+    where = find_provider(provider, device)
     with progress("evaluate") as meter, _emulated(model, emulate) as path:
-        evaluation = evaluate(path, data, batch, bad, meter.update)
+        evaluation = evaluate(path, data, batch, bad, meter.update, workers=workers, provider=where)
     _show(evaluation, as_json=as_json)
+    refuse_bad((outcome.record for outcome in evaluation.outcomes), strict=strict)
 
 
 def _emulated(path: Path, emulate: str | None) -> AbstractContextManager[Path]:
@@ -179,13 +220,14 @@ def _show(evaluation: Evaluation, *, as_json: bool) -> None:
     table.add_section()
     table.add_row("all", *_cells(evaluation.overall))
     out.print(table)
+    show_bad(outcome.record for outcome in evaluation.outcomes)
     if evaluation.completeness:
         out.print(evaluation.completeness, soft_wrap=True)
     out.print(f"acc {evaluation.acc!r}, norm_edit_dis {evaluation.norm_edit_dis!r}")
     if speed := evaluation.throughput:
         out.print(
             f"{speed.images_per_s:.1f} images/s at batch {speed.batch_size}, "
-            f"{speed.images} images in {speed.seconds:.2f} s of model time"
+            f"{speed.images} images in {speed.seconds:.2f} s of model time ({speed.provider})"
         )
 
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.bad_records import refuse_bad, show_bad, strict_option
 from pipeline.cli.console import emit_json, out, progress
+from pipeline.cli.infer import device_option, provider_option
 
 if TYPE_CHECKING:
     from eval.evaluation import Evaluation
+    from eval.manifest import Record
     from eval.paired import Comparison
+    from eval.providers import Provider
 
 _PATH = click.Path(path_type=Path)
 MAX_ROWS = 20  # in the terminal; --json and --sheet have more
@@ -34,9 +38,21 @@ MAX_ROWS = 20  # in the terminal; --json and --sheet have more
 @click.option(
     "--sheet", type=_PATH, metavar="FILE.html", help="Write the pictures whose text changed."
 )
+@provider_option
+@device_option
+@strict_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def compare(
-    first: Path, second: Path, data: Path, batch: int | None, sheet: Path | None, *, as_json: bool
+def compare(  # noqa: PLR0913  one parameter an option
+    first: Path,
+    second: Path,
+    data: Path,
+    batch: int | None,
+    sheet: Path | None,
+    *,
+    provider: str,
+    device: int,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Compare what FIRST and SECOND read, record by record.
 
@@ -44,10 +60,12 @@ def compare(
     'eval preprocess' made of the same data.
     """
     from eval.paired import compare as compare_texts
+    from eval.providers import find_provider
 
+    where = find_provider(provider, device)
     if sheet is not None:
         _refuse_sheet(sheet)
-    evaluations = [_read(path, data, batch) for path in (first, second)]
+    evaluations = [_read(path, data, batch, where) for path in (first, second)]
     comparison = compare_texts(*evaluations)
     if sheet is not None:
         _write_sheet(sheet, comparison, data, (str(first), str(second)))
@@ -55,17 +73,22 @@ def compare(
         _emit(comparison, evaluations)
     else:
         _show(comparison, evaluations, sheet)
+    refuse_bad(_records(evaluations[0]), strict=strict)
 
 
-def _read(path: Path, data: Path, batch: int | None) -> Evaluation:
+def _records(evaluation: Evaluation) -> list[Record]:
+    return [outcome.record for outcome in evaluation.outcomes]
+
+
+def _read(path: Path, data: Path, batch: int | None, provider: Provider) -> Evaluation:
+    from eval.ahead import manifest_of
     from eval.backends import evaluate
     from eval.data import open_data
-    from eval.samples import manifest_of
     from eval.score import score
 
     with progress(path.name) as meter:
         if not path.is_dir():
-            return evaluate(path, data, batch, on_progress=meter.update)
+            return evaluate(path, data, batch, on_progress=meter.update, provider=provider)
         with open_data(data) as samples:
             manifest = manifest_of(samples, meter.update)
         return score(path, manifest, on_progress=meter.update)
@@ -105,6 +128,7 @@ def _show(comparison: Comparison, evaluations: list[Evaluation], sheet: Path | N
         out.print(table)
         if len(comparison.changes) > MAX_ROWS:
             out.print(f"{len(comparison.changes) - MAX_ROWS} more; --sheet or --json has them")
+    show_bad(_records(evaluations[0]))
     for name, evaluation in zip(("first ", "second"), evaluations, strict=True):
         out.print(f"{name} acc {evaluation.acc!r}, norm_edit_dis {evaluation.norm_edit_dis!r}")
     out.print(summary(comparison), soft_wrap=True)

@@ -95,6 +95,22 @@ _OPTIONS = (
         metavar="S",
         help="Seconds that one run of ATC or ais_bench may take.",
     ),
+    click.option(
+        "--provider",
+        type=click.Choice(["cpu", "cuda", "cann", "auto"]),
+        default="cpu",
+        show_default=True,
+        help="Where onnxruntime runs the rewritten model; the original runs on the CPU.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1, max=64),
+        metavar="N",
+        help="Lanes that prepare records. Default: one a core.",
+    ),
+    click.option(
+        "--strict", is_flag=True, help="End with 1, before anything long, if a record is bad."
+    ),
     click.option("--from", "start", metavar="STAGE", help="Begin with it; those before are done."),
     click.option("--to", "end", metavar="STAGE", help="End with it."),
     click.option("--only", metavar="STAGE", help="Run it alone."),
@@ -129,8 +145,8 @@ def run(recipe: str, *, dry_run: bool, **options: Any) -> int:  # noqa: ANN401  
     custom) or a TOML file, see docs/flow.md. What is done already is not done again, as long as its
     inputs, options and versions are the same; a run that was interrupted goes on where it was.
 
-    Exit codes: 0 done; 1 numbers failed; 2 bad usage or input, or another run is in the folder;
-    3 a tool failed; 4 a tool is missing.
+    Exit codes: 0 done; 1 numbers failed, or a record is bad with --strict; 2 bad usage or input,
+    or another run is in the folder; 3 a tool failed; 4 a tool is missing.
     """
     if dry_run:
         return _plan(recipe, **options)
@@ -213,6 +229,9 @@ def _asked(recipe: str, options: dict[str, Any]) -> tuple[Job, frozenset[str]]:
         python=options["python"],
         device=options["device"],
         timeout_s=options["timeout"],
+        provider=options["provider"],
+        workers=options["workers"],
+        strict=options["strict"],
     )
     chosen = choose(options["start"], options["end"], options["only"])
     return open_job(recipe, settings), chosen

@@ -11,10 +11,22 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pipeline.cli.console import Meter
+
     Decorated = Callable[..., Any]
 
 _logger = logging.getLogger(__name__)
 _PATH = click.Path(path_type=Path)
+
+
+device_option = click.option(
+    "--device",
+    type=click.IntRange(0, 255),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of the device.",
+)
 
 
 def device_options(command: Decorated) -> Decorated:
@@ -45,14 +57,7 @@ def device_options(command: Decorated) -> Decorated:
             help="The .om was compiled with several batches; --batch chooses (ais_bench "
             "--dymBatch).",
         ),
-        click.option(
-            "--device",
-            type=click.IntRange(0, 255),
-            default=0,
-            show_default=True,
-            metavar="N",
-            help="Number of the device.",
-        ),
+        device_option,
     ):
         command = option(command)
     return command
@@ -63,6 +68,16 @@ threads_option = click.option(
     type=click.IntRange(min=1),
     metavar="N",
     help="Threads of onnxruntime for an .onnx (one a core unless told).",
+)
+
+
+provider_option = click.option(
+    "--provider",
+    type=click.Choice(["cpu", "cuda", "cann", "auto"]),
+    default="cpu",
+    show_default=True,
+    help="Where onnxruntime runs an .onnx; auto is the first of cann, cuda and cpu that is "
+    "installed. --device chooses the device.",
 )
 
 
@@ -101,25 +116,20 @@ def refuse_other_kind(model: Path) -> None:
 )
 @device_options
 @threads_option
+@provider_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def infer(  # noqa: PLR0913  one parameter an option
+def infer(
     model: Path,
     folders: tuple[Path, ...],
     out_dir: Path,
-    batch: int | None,
-    device: int,
     *,
-    gears: bool,
-    python: str,
-    toolkit: Path | None,
-    timeout_s: float,
-    threads: int | None,
     as_json: bool,
+    **options: Any,  # noqa: ANN401  those above
 ) -> None:
     """Turn DIR/img_<n>.bin into OUT/img_<n>_0.bin, which 'eval score' reads.
 
-    An .om runs on the device, with ais_bench. An .onnx runs on the CPU, with onnxruntime, through
-    the same files: the same path without a device, and something to compare the device with.
+    An .om runs on the device, with ais_bench. An .onnx runs with onnxruntime, through the same
+    files: the same path without a device, and something to compare the device with.
 
     \b
     Example:
@@ -130,28 +140,47 @@ def infer(  # noqa: PLR0913  one parameter an option
     Every result must be there with its size, or nothing is written. OUT/infer.json says how the
     results were made.
 
-    Exit codes: 0 written; 2 bad usage or input; 3 ais_bench failed; 4 ais_bench is missing.
+    Exit codes: 0 written; 2 bad usage or input; 3 ais_bench failed; 4 ais_bench or the provider
+    of onnxruntime is missing.
     """
     from pipeline.cli.console import emit_json, progress
 
     refuse_other_kind(model)
+    run = _on_device if model.suffix == ".om" else _with_onnxruntime
     with progress("infer") as meter:
-        if model.suffix == ".om":
-            from ascend.ais_bench.runner import Job
-            from pipeline.infer import DeviceTools, infer_on_device
-
-            job = Job(model, device=device, batch=batch, gears=gears, timeout_s=timeout_s)
-            record = infer_on_device(job, folders, out_dir, DeviceTools(python, toolkit), _log)
-        else:
-            from pipeline.infer import infer_on_cpu
-
-            record = infer_on_cpu(
-                model, folders, out_dir, batch=batch, threads=threads, on_progress=meter.update
-            )
+        record = run(model, folders, out_dir, meter, options)
     if as_json:
         emit_json({"out": str(out_dir), **record})
     else:
         _show(record, out_dir)
+
+
+def _on_device(
+    model: Path, folders: tuple[Path, ...], out_dir: Path, _: Meter, options: dict[str, Any]
+) -> dict[str, Any]:
+    from ascend.ais_bench.runner import Job
+    from pipeline.infer import DeviceTools, infer_on_device
+
+    chosen = {name: options[name] for name in ("device", "batch", "gears", "timeout_s")}
+    tools = DeviceTools(options["python"], options["toolkit"])
+    return infer_on_device(Job(model, **chosen), folders, out_dir, tools, _log)
+
+
+def _with_onnxruntime(
+    model: Path, folders: tuple[Path, ...], out_dir: Path, meter: Meter, options: dict[str, Any]
+) -> dict[str, Any]:
+    from eval.providers import find_provider
+    from pipeline.infer import infer_with_onnxruntime
+
+    return infer_with_onnxruntime(
+        model,
+        folders,
+        out_dir,
+        batch=options["batch"],
+        threads=options["threads"],
+        provider=find_provider(options["provider"], options["device"]),
+        on_progress=meter.update,
+    )
 
 
 def _log(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pipeline.stages.infer import device_words, on_what
+from pipeline.stages.infer import device_words, on_what, provider_words
 from pipeline.stages.stage import OURS, Made, Stage, Watcher, below, command
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Bench(Stage):
     packages: ClassVar[tuple[str, ...]] = (OURS, "onnxruntime", "numpy")
     code: ClassVar[tuple[str, ...]] = (
         "ascend/ais_bench",
+        "eval/providers.py",
         "pipeline/bench.py",
         "pipeline/bench_plan.py",
         "pipeline/published.py",
@@ -57,7 +58,8 @@ class Bench(Stage):
         published = ["--published", throughput] if throughput else []
         if not job.on_device:
             models = (job.original, job.optimized)
-            return [command("bench", *models, *batches, *published, "--loop", CPU_LOOP)]
+            words = ["--loop", CPU_LOOP, *provider_words(job)]
+            return [command("bench", *models, *batches, *published, *words)]
         om = job.optimized.with_suffix(".om")
         return [command("bench", om, *batches, *published, *device_words(job))]
 
@@ -72,6 +74,7 @@ class Bench(Stage):
             warmup=WARMUP,
             device=job.settings.device,
             timeout_s=job.settings.timeout_s,
+            provider=job.settings.provider,
         )
         om = job.optimized.with_suffix(".om")
         models = [om] if job.on_device else [job.original, job.optimized]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,20 +23,21 @@ CHECKED_IMAGES = 8
 ITEM = (3, 32, 100)
 
 
-def feeds_of(job: Job, watcher: Watcher) -> tuple[dict[str, int], int]:
-    """Write the images; return the records by data set and how many of all are usable.
+def feeds_of(job: Job, watcher: Watcher) -> dict[str, Any]:
+    """Write the images; return the records by data set, how many are usable, and why others not.
 
     Raises:
         FlowError: If there are too few, or the model takes no such images.
         EvalError: If the data cannot be read.
     """
+    from eval.ahead import manifest_of
     from eval.data import open_data
-    from eval.samples import manifest_of
 
     name = _input_name(job)
     assert job.data is not None  # asked for only where there are data
     with open_data(job.data) as data:
-        good = [record.index for record in manifest_of(data, watcher.progress).good]
+        manifest = manifest_of(data, watcher.progress)
+        good = [record.index for record in manifest.good]
         if len(good) < CHECKED_IMAGES:
             msg = f"{job.data} holds {len(good)} usable images; the checks need {CHECKED_IMAGES}"
             raise FlowError(msg)
@@ -45,7 +47,13 @@ def feeds_of(job: Job, watcher: Watcher) -> tuple[dict[str, int], int]:
     images = _images(job, chosen)
     batch = job.fixed_batch or CHECKED_IMAGES
     _save(job, name, np.stack([images[i % len(images)] for i in range(batch)]))
-    return counts, len(good)
+    bad = [record for record in manifest.records if record.reason is not None]
+    return {
+        "records": counts,
+        "usable": len(good),
+        "bad": Counter(record.reason for record in bad),
+        "first_bad": f"{bad[0].dataset}, record {bad[0].record}" if bad else "",
+    }
 
 
 def _images(job: Job, chosen: Sequence[int]) -> list[Float32]:

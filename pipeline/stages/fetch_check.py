@@ -7,7 +7,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pipeline.errors import FlowError, MissingExtraError
+from pipeline.errors import FlowError, MissingExtraError, StrictError
 from pipeline.stages.content import Records, digest
 from pipeline.stages.data_sample import feeds_of
 from pipeline.stages.origin import files, refuse_other_head
@@ -91,9 +91,8 @@ class FetchCheck(Stage):
             return Made({**about, "data": None})
         if job.settings.data is None:
             render(job.work, job.data, job.recipe.words)
-        sets, good = feeds_of(job, watcher)
         data = {"path": str(job.data), "rendered": job.settings.data is None}
-        data |= {"records": sets, "usable": good}
+        data |= feeds_of(job, watcher)
         return Made({**about, "data": data}, tuple(self.outputs(job)))
 
 
@@ -102,6 +101,23 @@ def started_from(job: Job) -> dict[str, Path]:
     if job.source is None and job.settings.model:
         return {"model": job.settings.model}
     return files(job.source) if job.source else {}
+
+
+def refuse_bad_records(job: Job) -> None:
+    """End the run where records are bad and the user is strict; the stage itself is done.
+
+    Raises:
+        StrictError: Then.
+    """
+    data = job.result(FetchCheck.name).get("data")
+    if job.settings.strict and data and data["bad"]:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in data["bad"].items())
+        count, total = sum(data["bad"].values()), sum(data["records"].values())
+        msg = (
+            f"{count} of {total} records are bad ({reasons}), the first is {data['first_bad']}; "
+            "'eval preprocess' lists them, without --strict they count as wrong"
+        )
+        raise StrictError(msg)
 
 
 def only(job: Job, stage: str) -> list[str]:

@@ -1,10 +1,15 @@
-"""infer: what each model makes of every record; the original always on the CPU."""
+"""infer: what each model makes of every record; the original always on the CPU.
+
+A model and batch size that is done is not run again when the stage was interrupted in a later one.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pipeline.stages.content import code_digest, digest
 from pipeline.stages.job import REFERENCE
+from pipeline.stages.parts import Parts
 from pipeline.stages.stage import OURS, Made, Stage, Watcher, below, command
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ class Infer(Stage):
     packages: ClassVar[tuple[str, ...]] = (OURS, "onnxruntime", "numpy")
     code: ClassVar[tuple[str, ...]] = (
         "ascend/ais_bench",
+        "eval/providers.py",
         "pipeline/infer.py",
         "pipeline/ort_model.py",
         "pipeline/stages/infer.py",
@@ -54,32 +60,47 @@ class Infer(Stage):
         return found
 
     def run(self, job: Job, watcher: Watcher) -> Made:
-        """Run every model on every record."""
-        from ascend.ais_bench.runner import Job as DeviceJob
-        from pipeline.infer import infer_on_cpu, infer_on_device
-
-        settings, target = job.settings, results(job, REFERENCE)
-        target.parent.mkdir(exist_ok=True)
-        found = {
-            REFERENCE: infer_on_cpu(
-                job.original,
-                [job.inputs],
-                target,
-                batch=job.reference_batch,
-                on_progress=watcher.progress,
-            )
-        }
-        for batch in job.batches:
-            model, target = job.model_at(batch), results(job, f"bs{batch}")
-            if job.on_device:
-                device = DeviceJob(model, settings.device, batch, timeout_s=settings.timeout_s)
-                record = infer_on_device(device, [job.inputs], target, job.tools, watcher.line)
-            else:
-                record = infer_on_cpu(
-                    model, [job.inputs], target, batch=batch, on_progress=watcher.progress
-                )
-            found[f"bs{batch}"] = record
+        """Run every model on every record, as far as that is not done."""
+        (job.work / "results").mkdir(exist_ok=True)
+        parts = Parts(job.work, self.name, self._basis(job))
+        found: dict[str, dict[str, Any]] = {}
+        for run, (model, batch) in _runs(job).items():
+            name = f"{run} {batch} {digest(model)}"
+            record = parts.get(name)
+            if record is None:
+                record = _infer(job, run, watcher)
+                parts.add(name, results(job, run), record)
+            found[run] = record
         return Made(found, tuple(self.outputs(job)))
+
+    def _basis(self, job: Job) -> list[Any]:
+        """Return what every run depends on besides its model."""
+        from onnx_passes.core.versions import installed
+
+        told = [job.cpu, on_what(job), installed(self.packages), code_digest(self.code)]
+        return [digest(job.inputs), *told]
+
+
+def _runs(job: Job) -> dict[str, tuple[Path, int]]:
+    """Return model and batch size of each run."""
+    ours = {f"bs{batch}": (job.model_at(batch), batch) for batch in job.batches}
+    return {REFERENCE: (job.original, job.reference_batch), **ours}
+
+
+def _infer(job: Job, run: str, watcher: Watcher) -> dict[str, Any]:
+    from ascend.ais_bench.runner import Job as DeviceJob
+    from pipeline.infer import infer_on_device, infer_with_onnxruntime
+
+    model, batch = _runs(job)[run]
+    target = results(job, run)
+    if job.on_device and run != REFERENCE:
+        settings = job.settings
+        device = DeviceJob(model, settings.device, batch, timeout_s=settings.timeout_s)
+        return infer_on_device(device, [job.inputs], target, job.tools, watcher.line)
+    provider = None if run == REFERENCE else job.provider
+    return infer_with_onnxruntime(
+        model, [job.inputs], target, batch=batch, provider=provider, on_progress=watcher.progress
+    )
 
 
 def on_what(job: Job) -> dict[str, Any]:
@@ -101,7 +122,19 @@ def _models(job: Job) -> list[Path]:
 
 def _command(job: Job, model: Path, run: str, batch: int) -> str:
     words: list[Any] = ["--inputs", job.inputs, "--out", results(job, run), "--batch", batch]
-    return command("infer", model, *words, *(device_words(job) if model.suffix == ".om" else []))
+    if model.suffix == ".om":
+        words += device_words(job)
+    elif run != REFERENCE:
+        words += provider_words(job)
+    return command("infer", model, *words)
+
+
+def provider_words(job: Job) -> list[Any]:
+    """Return the words of a command line that say where onnxruntime runs a model."""
+    settings = job.settings
+    if settings.provider == "cpu":
+        return []
+    return ["--provider", settings.provider, "--device", settings.device]
 
 
 def device_words(job: Job) -> list[Any]:

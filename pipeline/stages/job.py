@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.errors import FlowError
 from pipeline.stages.origin import exported, refuse_confusion, refuse_to_overwrite, repaired
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ascend.toolkit import Toolkit
+    from eval.providers import Provider
     from pipeline.infer import DeviceTools
     from pipeline.sources import Source
     from pipeline.stages.recipe import Recipe
@@ -44,6 +46,10 @@ class Settings:
         python: The Python that ais_bench is installed in.
         device: Number of the device.
         timeout_s: What one run of ATC or ais_bench may take.
+        provider: Where onnxruntime runs the rewritten model, see :mod:`eval.providers`; the
+            original always runs on the CPU.
+        workers: Lanes that prepare records; None for one a core.
+        strict: End where a record is bad.
     """
 
     work: Path
@@ -61,6 +67,9 @@ class Settings:
     python: str = "python3"
     device: int = 0
     timeout_s: float = 3600.0
+    provider: str = "cpu"
+    workers: int | None = None
+    strict: bool = False
 
 
 class Job:
@@ -84,6 +93,9 @@ class Job:
         self.states: dict[str, State] = {}
         refuse_confusion(recipe, settings)
         refuse_to_overwrite(self)
+        if self.on_device and settings.provider != "cpu":
+            msg = "--provider is for --backend onnxruntime; ais_bench runs on the device anyway"
+            raise FlowError(msg)
 
     def result(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage found; nothing if it is not finished."""
@@ -216,6 +228,17 @@ class Job:
         return DeviceTools(self.settings.python, self.settings.toolkit)
 
     @functools.cached_property
+    def provider(self) -> Provider:
+        """Where onnxruntime runs the rewritten model.
+
+        Raises:
+            MissingProviderError: If this onnxruntime does not have it.
+        """
+        from eval.providers import find_provider
+
+        return find_provider(self.settings.provider, self.settings.device)
+
+    @functools.cached_property
     def cpu(self) -> str:
         """The processor, in words that stay with a figure."""
         from pipeline.hardware import cpu_text
@@ -226,10 +249,10 @@ class Job:
     def hardware(self) -> str:
         """What the models run on, in words that stay with a figure."""
         from ascend.errors import AscendError
-        from pipeline.hardware import device_text
+        from pipeline.hardware import device_text, runtime_text
 
         if not self.on_device:
-            return self.cpu
+            return runtime_text(self.provider, None)
         try:
             environment = self.toolkit.environment() if self.toolkit else {}
         except AscendError:

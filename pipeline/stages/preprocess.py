@@ -37,14 +37,17 @@ class Preprocess(Stage):
 
     def commands(self, job: Job) -> Sequence[str]:
         """Return the command ``eval preprocess``."""
-        return [command("eval", "preprocess", "--data", job.data, "--out", job.inputs)]
+        workers = job.settings.workers
+        words = ["--workers", workers] if workers else []
+        return [command("eval", "preprocess", "--data", job.data, "--out", job.inputs, *words)]
 
     def run(self, job: Job, watcher: Watcher) -> Made:
         """Write the inputs and their manifest."""
         from eval.preprocess import preprocess
 
         assert job.data is not None  # or it is left out
-        manifest = preprocess(job.data, job.inputs, watcher.progress)
+        workers = job.settings.workers
+        manifest = preprocess(job.data, job.inputs, watcher.progress, workers=workers)
         bad = [record for record in manifest.records if record.reason is not None]
         reasons = sorted({record.reason for record in bad if record.reason})
         found = {"records": len(manifest.records), "bad": len(bad), "reasons": reasons}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import FlowError
 from pipeline.stages.content import digest
+from pipeline.stages.fetch_check import refuse_bad_records
 from pipeline.stages.graph import STAGES, needed
 from pipeline.stages.lock import locked
 from pipeline.stages.planner import Status, basis_of, status_of
@@ -54,6 +55,7 @@ def run(job: Job, chosen: frozenset[str], watcher: Watcher, *, force: bool = Fal
     Raises:
         FlowError: If another run holds the folder, a stage that is not chosen has to run first, or
             something cannot be written.
+        StrictError: If records are bad and none may be; before anything long runs.
     """
     before = needed(chosen)
     found: list[Status] = []
@@ -69,6 +71,7 @@ def run(job: Job, chosen: frozenset[str], watcher: Watcher, *, force: bool = Fal
                 status = dataclasses.replace(status, state=_run(status, job, watcher))
             if status.state is not None:
                 job.states[stage.name] = status.state
+            refuse_bad_records(job)
             found.append(status)
     return found
 

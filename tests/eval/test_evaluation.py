@@ -62,6 +62,7 @@ def test_json_holds_everything() -> None:
         "seconds": 2.0,
         "batch_size": 2,
         "images_per_s": 1.5,
+        "provider": "CPUExecutionProvider",
     }
     assert document["texts"][2] == {
         "index": 2,

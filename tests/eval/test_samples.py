@@ -6,15 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.errors import EvalError
 from eval.images import to_input
 from eval.lmdb_data import RawSample
 from eval.manifest import Record
-from eval.samples import CHUNK, CHUNKS_AHEAD, prepare, prepare_all
+from eval.samples import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from eval.images import Pixels
 
 
@@ -54,43 +51,3 @@ def test_a_bad_record_keeps_its_index_and_says_why(
     record, result = prepare(RawSample(7, "SVT", 3, image, label))
     assert record == Record(7, "SVT", 3, kept, reason)
     assert result is None
-
-
-class TestPrepareAll:
-    @pytest.fixture
-    def stored(self) -> list[RawSample]:
-        png = cv2.imencode(".png", np.zeros((32, 50, 3), np.uint8))[1].tobytes()
-        return [RawSample(i, "SVT", i + 1, png if i % 7 else None, b"a") for i in range(500)]
-
-    def test_gives_what_prepare_gives_in_order(self, stored: list[RawSample]) -> None:
-        found = list(prepare_all(stored))
-        for sample, (record, image) in zip(stored, found, strict=True):
-            expected, pixels = prepare(sample)
-            assert record == expected
-            assert (image is None) == (pixels is None)
-            assert image is None or pixels is None or image.tobytes() == pixels.tobytes()
-
-    def test_reads_a_bounded_number_ahead_and_none_once_it_is_left(
-        self, stored: list[RawSample]
-    ) -> None:
-        read: list[int] = []
-
-        def counted() -> Iterator[RawSample]:
-            for sample in stored:
-                read.append(sample.index)
-                yield sample
-
-        prepared = prepare_all(counted())
-        next(prepared)
-        assert len(read) <= CHUNK * (CHUNKS_AHEAD + 1) < len(stored)
-        prepared.close()
-        assert len(read) < len(stored)
-
-    def test_an_error_of_the_data_comes_through(self, stored: list[RawSample]) -> None:
-        def broken() -> Iterator[RawSample]:
-            yield from stored[:3]
-            msg = "data set SVT is damaged"
-            raise EvalError(msg)
-
-        with pytest.raises(EvalError, match="damaged"):
-            list(prepare_all(broken()))

@@ -141,6 +141,66 @@ def test_preprocess_says_which_records_are_bad_and_why(
     assert "2 files in" in stdout
 
 
+def test_strict_ends_with_1_after_the_result_where_a_record_is_bad(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path, model: Path
+) -> None:
+    bins = tmp_path / "bins"
+    commands = {
+        "preprocess": ("--data", data, "--out", bins),
+        "run": (model, "--data", data),
+        "compare": (model, model, "--data", data),
+        "score": ("--results", tmp_path, "--manifest", bins / "manifest.json"),
+    }
+    for index in (0, 1):
+        answer().astype("<f4").tofile(tmp_path / f"img_{index}_0.bin")
+    said = "1 of 3 records are bad (label empty after filtering: 1)"
+    for command, arguments in commands.items():
+        assert call(capsys, command, *arguments)[0] == 0
+        code, stdout, stderr = call(capsys, command, *arguments, "--strict")
+        assert code == 1
+        assert "bad: [SVT], record 1, label '?!': label empty after filtering\n" in stdout
+        assert stderr == f"onnx-passes: {said}; leave --strict out to accept that\n"
+        code, stdout, _ = call(capsys, command, *arguments, "--strict", "--json")
+        assert (code, bool(json.loads(stdout))) == (1, True)
+        good = ("--data", data / "CUTE80", "--out", tmp_path / "good")
+    assert call(capsys, "preprocess", *good, "--strict")[0] == 0
+
+
+def test_many_bad_records_are_counted_after_some(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pipeline.cli.bad_records.MAX_ROWS", 0)
+    _, stdout, _ = call(capsys, "preprocess", "--data", data, "--out", tmp_path / "bins")
+    assert "bad: " not in stdout
+    assert "1 more bad records" in stdout
+    assert "1 of 3 records are bad (label empty after filtering: 1)" in stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_lanes_changes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path, model: Path, workers: int
+) -> None:
+    given = ("--data", data, "--workers", workers)
+    assert call_json(capsys, "preprocess", *given, "--out", tmp_path / "bins")["written"] == 2
+    assert call_json(capsys, "run", model, *given)["acc"] == 1 / (3 + 1e-5)
+
+
+def test_an_interrupted_preprocess_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: Path
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ("preprocess", "--data", data, "--out", tmp_path / "bins")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.cli.console.Meter.update", interrupt)
+        code, stdout, stderr = call(capsys, *arguments)
+    assert (code, stdout) == (130, "")
+    lines = [line for line in stderr.splitlines() if line]
+    assert lines == ["stopped; the same command goes on from here", "onnx-passes: interrupted"]
+    assert call(capsys, *arguments)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "found"),
     [
@@ -264,3 +324,14 @@ class TestCompare:
         code, _, stderr = call(capsys, "compare", "a", "b", "--data", "c", "--sheet", sheet)
         assert code == 2
         assert f"cannot write {sheet}" in stderr
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_a_provider_that_is_not_here_ends_with_4_and_one_line(
+    capsys: pytest.CaptureFixture[str], data: Path, model: Path, command: str
+) -> None:
+    models = [model] if command == "run" else [model, model]
+    code, stdout, stderr = call(capsys, command, *models, "--data", data, "--provider", "cuda")
+    assert (code, stdout) == (4, "")
+    assert "this onnxruntime has no CUDAExecutionProvider, only " in stderr
+    assert len(stderr.splitlines()) == 1

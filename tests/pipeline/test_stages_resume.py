@@ -12,11 +12,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lmdb
 import pytest
 
+import pipeline.infer
+from eval.errors import MissingProviderError
 from eval.render import write_lmdb_tree
+from eval.samples import prepare
 from onnx_passes.core import versions
-from pipeline.errors import FlowError
+from pipeline.errors import FlowError, StrictError
 from pipeline.flow import NAMES, plan
 from pipeline.stages import content, planner
 from pipeline.stages.lock import locked
@@ -34,6 +38,8 @@ from tests.pipeline.flow_case import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from eval.lmdb_data import RawSample
+    from eval.samples import Prepared
     from pipeline.flow import Job
 
 # export and compile are left out: a model is given, and onnxruntime runs it as it is.
@@ -285,3 +291,113 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path, words: Path) -> None:
     closed.mkdir(mode=0o500)
     with pytest.raises(FlowError, match="cannot write into"):
         finish(small_job(tmp_path, words, work=closed / "work"))
+
+
+SLOW = """
+import os, signal, sys
+from pathlib import Path
+import eval.preprocess, pipeline.infer
+from tests.pipeline.flow_case import finish, small_job
+
+def stop(module, name, when):
+    real, calls = getattr(module, name), []
+    def wrapped(*arguments):
+        calls.append(1)
+        if len(calls) == when:
+            os.kill(os.getpid(), int(sys.argv[3]))
+        return real(*arguments)
+    setattr(module, name, wrapped)
+
+if sys.argv[4] == "preprocess":
+    stop(eval.preprocess, "write_manifest", 1)
+else:
+    stop(pipeline.infer, "_write_record", 2)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+finish(small_job(Path(sys.argv[1]), Path(sys.argv[2]), batches=(4, 8)))
+"""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize("stage", ["preprocess", "infer"])
+def test_what_was_done_within_a_stage_is_kept(
+    tmp_path: Path,
+    words: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    kind: signal.Signals,
+) -> None:
+    """preprocess keeps its records, infer its batch sizes."""
+    job = small_job(tmp_path, words, batches=(4, 8))
+    finish(job, frozenset(NAMES[: NAMES.index(stage)]))
+    arguments = [sys.executable, "-c", SLOW, str(tmp_path), str(words), str(int(kind)), stage]
+    done = subprocess.run(arguments, cwd=Path(__file__).parents[2], check=False, stderr=-3)
+    assert done.returncode in {-kind, 1}
+    did: list[Any] = []
+    real = pipeline.infer.infer_with_onnxruntime
+
+    def noted(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  whatever it takes
+        did.append(options["batch"])
+        return real(*arguments, **options)
+
+    def prepared(sample: RawSample) -> Prepared:
+        did.append(sample.index)
+        return prepare(sample)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eval.ahead.prepare", prepared)
+        patch.setattr("pipeline.infer.infer_with_onnxruntime", noted)
+        chosen = frozenset({stage})
+        assert finish(small_job(tmp_path, words, batches=(4, 8)), chosen) == [stage]
+    if stage == "infer":
+        assert did == [4, 8]  # the original, at batch 4 too, was done
+    else:
+        assert len(did) == (0 if kind == signal.SIGINT else 16)  # too few for the disk at once
+    assert finish(small_job(tmp_path, words, batches=(4, 8)), chosen) == []
+    assert leftovers(job) == []
+
+
+def test_strict_ends_before_anything_long_and_not_where_all_is_good(
+    tmp_path: Path, words: Path
+) -> None:
+    write_lmdb_tree(tmp_path / "spoilt", {"plain": 10}, seed=1)
+    with (
+        lmdb.open(str(tmp_path / "spoilt" / "plain"), lock=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.put(b"image-%09d" % 4, b"no picture")
+    said = r"1 of 10 records are bad \(undecodable image: 1\), the first is plain, record 4; "
+    for _ in range(2):  # also where the stage is done already
+        with pytest.raises(StrictError, match=said) as refused:
+            finish(small_job(tmp_path, tmp_path / "spoilt", strict=True))
+        assert refused.value.exit_code == 1
+    assert not (tmp_path / "work" / "small_ascend.onnx").exists()
+    lax = small_job(tmp_path, tmp_path / "spoilt")
+    assert finish(lax, frozenset({"preprocess"})) == ["preprocess"]
+    assert lax.result("preprocess")["reasons"] == ["undecodable image"]
+    strict = small_job(tmp_path / "good", words, strict=True)
+    assert finish(strict, frozenset({"fetch-check"})) == ["fetch-check"]
+
+
+def test_a_provider_that_is_missing_ends_the_run_before_any_work(
+    tmp_path: Path, words: Path
+) -> None:
+    job = small_job(tmp_path, words, provider="cuda")
+    with pytest.raises(MissingProviderError, match="has no CUDAExecutionProvider"):
+        finish(job)
+    assert not job.feeds.exists()
+    with pytest.raises(FlowError, match="--provider is for --backend onnxruntime"):
+        small_job(tmp_path, words, provider="cann", backend="ascend")
+
+
+def test_the_provider_is_in_the_commands_and_another_one_runs_the_model_again(
+    folder: Path, words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: names)
+    job = small_job(folder, words, provider="cuda", device=1)
+    found = {status.stage.name: status for status in plan(job, EVERYTHING)}
+    assert found["fetch-check"].reason == "changed: option hardware"
+    original, ours = found["infer"].stage.commands(job)
+    assert "--provider" not in original
+    assert ours.endswith("--batch 8 --provider cuda --device 1")
+    assert found["bench"].stage.commands(job)[0].endswith("--loop 3 --provider cuda --device 1")

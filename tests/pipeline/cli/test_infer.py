@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx.parser
+import onnxruntime
 import pytest
 
 from tests.ascend.standins.ais_bench.om import PAIR, ROWS, write_om
@@ -121,6 +122,59 @@ class TestOnTheCpu:
         out = tmp_path / "out"
         assert message in refused("infer", write(text), "--inputs", rows, "--out", out, *options)
         assert not out.exists()
+
+
+class TestOnAProvider:
+    @pytest.mark.parametrize("command", ["infer", "bench"])
+    def test_one_that_is_not_here_ends_with_4(
+        self, call: Call, write: Call, rows: Path, tmp_path: Path, command: str
+    ) -> None:
+        files = ("--inputs", rows, "--out", tmp_path / "out") if command == "infer" else ()
+        answer = call(command, write(ROWS), *files, "--provider", "cann")
+        assert answer.code == 4
+        assert "this onnxruntime has no CANNExecutionProvider, only " in answer.err
+        assert answer.err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("name", "on_device", "hardware"),
+        [("cuda", False, "CUDA device 1, onnxruntime "), ("cann", True, "device 1, ")],
+    )
+    def test_the_result_says_which_one_ran(
+        self,
+        call: Call,
+        write: Call,
+        rows: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        on_device: bool,  # noqa: FBT001, RUF100  a parameter
+        hardware: str,
+    ) -> None:
+        full = f"{name.upper()}ExecutionProvider"
+        real = onnxruntime.InferenceSession
+        given: list[Any] = []
+
+        def session(path: str, options: Any, providers: Any) -> Any:  # noqa: ANN401
+            given.append(providers)
+            found = real(path, options, providers=["CPUExecutionProvider"])
+            monkeypatch.setattr(found, "get_providers", lambda: [full])
+            return found
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [full])
+        chosen = ("--provider", name, "--device", 1)
+        files = ("--inputs", rows, "--out", tmp_path / "out", *chosen, "--json")
+        record = call("infer", write(ROWS), *files).document
+        assert (record["provider"], record["on_device"]) == (full, on_device)
+        assert record["hardware"].startswith(hardware)
+        assert full in record["hardware"]
+        assert ("NOT a device figure" in record["hardware"]) == (not on_device)
+        (row,) = call("bench", write(ROWS), "--batch", 2, *chosen, "--json").document["rows"]
+        assert (row["provider"], row["on_device"]) == (full, on_device)
+        assert row["hardware"] == record["hardware"]
+        assert [entries[0][0] for entries in given] == [full, full]
+        assert [entries[0][1]["device_id"] for entries in given] == ["1", "1"]
 
 
 class TestOnTheDevice:
