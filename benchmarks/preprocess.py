@@ -10,7 +10,9 @@ machine and any pictures.
 
 Memory is the greatest sum of the proportional set sizes of a process and its children, sampled.
 
-    python benchmarks/preprocess.py [--rounds 7]
+    python benchmarks/preprocess.py [--rounds 7] [--wait 20]
+
+``--wait`` seconds at most for a quiet moment before each round.
 """
 
 from __future__ import annotations
@@ -93,13 +95,14 @@ class Run(NamedTuple):
 
 def main() -> None:
     """Measure and print the table."""
-    rounds = int(sys.argv[sys.argv.index("--rounds") + 1]) if "--rounds" in sys.argv else 7
+    rounds, wait_s = _option("--rounds", 7), _option("--wait", 0)
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "jpegs"
         size = write_jpegs(data)
         digests = {way: _run(data, way, "digest").printed for way in WAYS}
         found: dict[str, list[Run]] = {way: [] for way in WAYS}
         for _ in range(rounds):
+            _wait(wait_s)
             for way in WAYS:
                 found[way].append(_run(data, way, "time"))
     same = len(set(digests.values())) == 1
@@ -116,6 +119,19 @@ def main() -> None:
         )
     where = machine("opencv-python-headless", "lmdb", "numpy")
     save("preprocess", {"records": RECORDS, "alike": same, "rows": rows, "machine": where})
+
+
+def _option(name: str, default: int) -> int:
+    return int(sys.argv[sys.argv.index(name) + 1]) if name in sys.argv else default
+
+
+def _wait(seconds: int) -> None:
+    """Wait until others leave the cores alone, or that long."""
+    for _ in range(seconds):
+        before = _busy_s()
+        time.sleep(1)
+        if _busy_s() - before < QUIET:
+            return
 
 
 def write_jpegs(folder: Path) -> float:

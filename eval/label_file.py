@@ -15,13 +15,12 @@ import re
 from typing import TYPE_CHECKING
 
 from eval.errors import EvalError
-from eval.lmdb_data import RawSample
+from eval.lmdb_data import MAX_IMAGE_BYTES, RawSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_IMAGE_BYTES = 64 << 20  # more than any cropped word; a larger file is taken for something else
 _ICDAR = re.compile(r'(?P<path>[^,"]+),\s*"(?P<text>.*)"\s*')
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -59,7 +58,8 @@ class LabelFile:
     def __iter__(self) -> Iterator[RawSample]:
         """Yield every record; one without a readable picture has none."""
         for index, (name, text) in enumerate(self._lines):
-            yield RawSample(index, self._name, index + 1, self._read(name), text.encode())
+            image, refusal = self._read(name)
+            yield RawSample(index, self._name, index + 1, image, text.encode(), refusal)
 
     def __enter__(self) -> LabelFile:
         """Return the records themselves."""
@@ -68,16 +68,19 @@ class LabelFile:
     def __exit__(self, *_: object) -> None:
         """Nothing is held open."""
 
-    def _read(self, name: str) -> bytes | None:
-        """Return a picture below the folder, or None."""
+    def _read(self, name: str) -> tuple[bytes | None, str | None]:
+        """Return a picture below the folder, or None and why not."""
         try:
             path = (self._folder / name).resolve()
-            inside = path.is_relative_to(self._folder) and path.is_file()
-            if not inside or path.stat().st_size > MAX_IMAGE_BYTES:
-                return None
-            return path.read_bytes()
+            if not path.is_relative_to(self._folder):
+                return None, "image outside of the folder of the label file"
+            if not path.is_file():
+                return None, None
+            if path.stat().st_size > MAX_IMAGE_BYTES:
+                return None, f"image over {MAX_IMAGE_BYTES} bytes"
+            return path.read_bytes(), None
         except (OSError, ValueError):  # a name with a null byte is a ValueError
-            return None
+            return None, "image cannot be read"
 
 
 def _split(text: str, path: Path) -> list[tuple[str, str]]:

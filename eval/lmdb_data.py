@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATA_FILE = "data.mdb"
+MAX_IMAGE_BYTES = 64 << 20  # more than any cropped word; what is larger is something else
+MAX_LABEL_BYTES = 4096  # 25 characters need at most 100
+_LONGEST_COUNT = 40  # bytes; with white space around
 _COUNT = re.compile(rb"\s*[0-9]{1,18}\s*")
 
 
@@ -40,6 +43,7 @@ class RawSample:
         record: Number inside the data set, 1-based.
         image: The encoded image file, or None if the key is missing.
         label: The text in UTF-8, or None if the key is missing.
+        refusal: Why what is missing was not read; None if it is not there.
     """
 
     index: int
@@ -47,6 +51,7 @@ class RawSample:
     record: int
     image: bytes | None
     label: bytes | None
+    refusal: str | None = None
 
 
 class LmdbTree:
@@ -89,9 +94,9 @@ class LmdbTree:
         index = 0
         for name, transaction in self._transactions.items():
             for record in range(1, self.counts[name] + 1):
-                image = _get(transaction, b"image-%09d" % record, name)
-                label = _get(transaction, b"label-%09d" % record, name)
-                yield RawSample(index, name, record, image, label)
+                image, large = _get(transaction, b"image", record, MAX_IMAGE_BYTES, name)
+                label, long = _get(transaction, b"label", record, MAX_LABEL_BYTES, name)
+                yield RawSample(index, name, record, image, label, long or large)
                 index += 1
 
     def __enter__(self) -> LmdbTree:
@@ -148,7 +153,8 @@ def _open(stack: contextlib.ExitStack, folder: Path) -> tuple[Any, int]:
         )
         stack.callback(env.close)
         _refuse_truncated(env, folder)
-        transaction = stack.enter_context(env.begin(write=False))
+        # Buffers: what is too large is seen without being copied.
+        transaction = stack.enter_context(env.begin(write=False, buffers=True))
         return transaction, _count(transaction, env.stat()["entries"], folder)
     except lmdb.Error as error:
         msg = f"{folder / DATA_FILE} is not a readable LMDB file: {error}"
@@ -169,10 +175,11 @@ def _refuse_truncated(env: Any, folder: Path) -> None:  # noqa: ANN401  lmdb has
 
 def _count(transaction: Any, entries: int, folder: Path) -> int:  # noqa: ANN401  lmdb has no types
     """Return ``num-samples``; ``entries`` bounds what a damaged count may claim."""
-    value = transaction.get(b"num-samples")
-    if value is None:
+    stored = transaction.get(b"num-samples")
+    if stored is None:
         msg = f"{folder} has no key num-samples; expected the number of records in decimal"
         raise EvalError(msg)
+    value = bytes(stored[:_LONGEST_COUNT])
     if not _COUNT.fullmatch(value):
         msg = f"num-samples of {folder} is {value[:20]!r}; expected a decimal number"
         raise EvalError(msg)
@@ -183,11 +190,21 @@ def _count(transaction: Any, entries: int, folder: Path) -> int:  # noqa: ANN401
     return count
 
 
-def _get(transaction: Any, key: bytes, dataset: str) -> bytes | None:  # noqa: ANN401  see above
+def _get(
+    transaction: Any,  # noqa: ANN401  see above
+    kind: bytes,
+    record: int,
+    most: int,
+    dataset: str,
+) -> tuple[bytes | None, str | None]:
+    """Return a value, or None and why it is not read: it has more than ``most`` bytes."""
     lmdb = import_extra("lmdb")
+    key = b"%b-%09d" % (kind, record)
     try:
-        value: bytes | None = transaction.get(key)
+        value = transaction.get(key)
     except lmdb.Error as error:
         msg = f"data set {dataset} is damaged at key {key.decode()}: {error}; copy it again"
         raise EvalError(msg) from error
-    return value
+    if value is not None and len(value) > most:
+        return None, f"{kind.decode()} over {most} bytes"
+    return None if value is None else bytes(value), None

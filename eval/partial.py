@@ -38,7 +38,7 @@ def digest_of(sample: RawSample) -> str:
     """Return a digest of what a record holds."""
     found = hashlib.blake2b(sample.image or b"", digest_size=16, person=b"image")
     found.update(b"%d:" % len(sample.label or b"") + (sample.label or b""))
-    found.update(b"%d%d" % (sample.image is None, sample.label is None))
+    found.update(f"{sample.image is None} {sample.label is None} {sample.refusal}".encode())
     return found.hexdigest()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def prepare(sample: RawSample) -> Prepared:
     """Return the record and its input float32 [3, 32, 100], or None if the record is bad."""
-    label, image, reason = examine(sample.image, sample.label)
+    label, image, reason = examine(sample.image, sample.label, sample.refusal)
     if reason is not None or label is None or image is None:
         return Record(sample.index, sample.dataset, sample.record, label, reason), None
     record = Record(sample.index, sample.dataset, sample.record, normalise(label), None)
@@ -30,22 +30,23 @@ def prepare(sample: RawSample) -> Prepared:
 
 
 def examine(
-    stored: bytes | None, text: bytes | None
+    stored: bytes | None, text: bytes | None, refusal: str | None
 ) -> tuple[str | None, Pixels | None, str | None]:
     """Return the raw label, the picture and the first reason against a record.
 
     Args:
         stored: The encoded image file, or None.
         text: The label in UTF-8, or None.
+        refusal: Why what is None was not read, if it is there.
     """
     if text is None:
-        return None, None, "missing label"
+        return None, None, refusal or "missing label"
     try:
         label = text.decode("utf-8")
     except UnicodeDecodeError:
         return None, None, "label is not UTF-8"
     if not stored:
-        return label, None, "missing image" if stored is None else "empty image"
+        return label, None, refusal or ("missing image" if stored is None else "empty image")
     image = decode(stored)
     if image is None:
         return label, None, "undecodable image"

@@ -91,7 +91,7 @@ class Worker:
         Raises:
             WorkerError: If the process has ended.
         """
-        request = [(sample.image, sample.label) for sample in samples]
+        request = [(sample.image, sample.label, sample.refusal) for sample in samples]
         try:
             pickle.dump(request, self._requests, pickle.HIGHEST_PROTOCOL)
             self._requests.flush()

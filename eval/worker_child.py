@@ -1,8 +1,8 @@
 """A process that prepares records for another, until that closes the pipe or ends.
 
-Started by :mod:`eval.worker`. Each request is a list of (image file, label), as bytes or None; the
-answer is a list of (label, reason), and the inputs of the good ones lie in the shared memory. One
-line of the pipe's protocol comes first: that the process has loaded what it needs.
+Started by :mod:`eval.worker`. Each request is a list of (image file, label, refusal), see
+:class:`eval.lmdb_data.RawSample`; the answer is a list of (label, reason), and the inputs of the
+good ones lie in the shared memory. Before the first it says that it has loaded what it needs.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def serve(memory: int, records: int) -> None:
         except EOFError:  # the other end is done, or gone
             return
         answer = []
-        for place, (stored, text) in enumerate(request):
-            label, image, reason = examine(stored, text)
+        for place, stored in enumerate(request):
+            label, image, reason = examine(*stored)
             if reason is None and image is not None and label is not None:
                 to_input(image, inputs[place])
                 label = normalise(label)

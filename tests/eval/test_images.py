@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,6 +18,9 @@ from eval.images import decode, resized_width, to_input
 
 if TYPE_CHECKING:
     from eval.images import Float32, Pixels
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def bilinear(image: Pixels, width: int, height: int) -> Pixels:
@@ -158,3 +165,31 @@ def encoded(extension: str) -> bytes:
 )
 def test_an_undecodable_image_is_none(content: bytes) -> None:
     assert decode(content) is None
+
+
+def test_a_picture_that_claims_a_gigapixel_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: OpenCV looks at its limit when it is loaded."""
+    monkeypatch.delenv("OPENCV_IO_MAX_IMAGE_PIXELS", raising=False)
+    script = (
+        "import struct, zlib; from eval.images import decode\n"
+        "def part(kind, data):\n"
+        "    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', "
+        "zlib.crc32(kind + data))\n"
+        "side = 8000\n"
+        "rows = zlib.compress(bytes((side // 8 + 1) * side), 9)\n"
+        "head = struct.pack('>IIBBBBB', side, side, 1, 0, 0, 0, 0)\n"
+        "png = b'\\x89PNG\\r\\n\\x1a\\n' + part(b'IHDR', head) + part(b'IDAT', rows)\n"
+        "png += part(b'IEND', b'')\n"
+        "print(len(png), decode(png) is None)\n"
+    )
+
+    def decoded(**variables: str) -> str:
+        environment = {**os.environ, **variables}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, env=environment)
+        size, none = done.stdout.decode().split()
+        assert int(size) < 20_000
+        return none
+
+    assert decoded() == "True"
+    assert decoded(OPENCV_IO_MAX_IMAGE_PIXELS=str(1 << 30)) == "False"  # nothing else stops it

@@ -61,14 +61,24 @@ def test_quotes_and_tabs_in_a_text_survive(folder: Path) -> None:
         assert [sample.label for sample in data] == [b'x\ty "z", w']
 
 
+OUTSIDE = "image outside of the folder of the label file"
+
+
 @pytest.mark.parametrize(
-    "name", ["../secret.png", "test/none.png", "test", "a\0b", "test/../../secret.png"]
+    ("name", "reason"),
+    [
+        ("../secret.png", OUTSIDE),
+        ("test/none.png", "missing image"),
+        ("test", "missing image"),
+        ("a\0b", "image cannot be read"),
+        ("test/../../secret.png", OUTSIDE),
+    ],
 )
 def test_a_picture_that_is_not_there_or_not_inside_is_a_bad_record(
-    folder: Path, tmp_path: Path, name: str
+    folder: Path, tmp_path: Path, name: str, reason: str
 ) -> None:
     manifest = preprocess(written(folder, f"{name}\tx\ntest/a1.png\ta1\n"), tmp_path / "out")
-    assert [record.reason for record in manifest.records] == ["missing image", None]
+    assert [record.reason for record in manifest.records] == [reason, None]
 
 
 def test_an_absolute_path_is_not_inside(folder: Path, tmp_path: Path) -> None:

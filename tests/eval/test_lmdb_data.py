@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING
 
+import lmdb
 import pytest
 
+from eval import lmdb_data
 from eval.errors import EvalError, MissingExtraError
 from eval.lmdb_data import LmdbTree, RawSample, leaf_folders
+from eval.samples import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +144,79 @@ def test_refuses_a_file_that_is_not_lmdb(tmp_path: Path, content: bytes) -> None
     (tmp_path / "data.mdb").write_bytes(content)
     with pytest.raises(EvalError, match=r"data\.mdb is not a readable LMDB file: .+"):
         LmdbTree(tmp_path)
+
+
+def test_a_value_that_is_too_large_is_a_bad_record_and_is_not_loaded(
+    tmp_path: Path, write_set: WriteSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_data, "MAX_IMAGE_BYTES", 1000)
+    write_set(tmp_path / "a", [(bytes(1001), b"text"), (bytes(1000), b"text"), (b"x", b"a" * 5000)])
+    with LmdbTree(tmp_path) as tree:
+        samples = list(tree)
+    assert [sample.image and len(sample.image) for sample in samples] == [None, 1000, 1]
+    assert [prepare(sample)[0].reason for sample in samples] == [
+        "image over 1000 bytes",
+        "undecodable image",
+        "label over 4096 bytes",
+    ]
+    assert samples[2].label is None
+
+
+def test_a_huge_value_takes_no_memory(tmp_path: Path) -> None:
+    """300 MB in a record: neither read nor decoded."""
+    (tmp_path / "a").mkdir()
+    with (
+        lmdb.open(str(tmp_path / "a"), map_size=1 << 29, lock=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.put(b"num-samples", b"1")
+        transaction.put(b"image-%09d" % 1, bytes(300 << 20))
+        transaction.put(b"label-%09d" % 1, b"a")
+    tracemalloc.start()
+    with LmdbTree(tmp_path) as tree:
+        (sample,) = tree
+        assert sample.refusal == f"image over {64 << 20} bytes"
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_set_that_another_process_is_writing_is_read_as_it_was(
+    tmp_path: Path, write_set: WriteSet
+) -> None:
+    """The writer holds LMDB's lock; readers ask for none, as on a read-only disk."""
+    folder = write_set(tmp_path / "SVT", ONE)
+    script = (
+        "import lmdb, sys; environment = lmdb.open(sys.argv[1]); "
+        "transaction = environment.begin(write=True); "
+        "transaction.put(b'num-samples', b'2'); transaction.put(b'label-000000001', b'other'); "
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"locked\n"
+        with LmdbTree(folder) as tree:
+            assert list(tree) == [RawSample(0, "SVT", 1, b"picture", b"text")]
+        writer.kill()
+
+
+def test_a_lock_file_that_cannot_be_opened_is_not_needed(
+    tmp_path: Path, write_set: WriteSet
+) -> None:
+    lock = write_set(tmp_path / "SVT", ONE) / "lock.mdb"
+    lock.unlink()
+    lock.symlink_to(tmp_path / "nowhere" / "lock.mdb")
+    with LmdbTree(tmp_path / "SVT") as tree:
+        assert len(list(tree)) == 1
+    assert not lock.exists()
+
+
+def test_names_of_all_scripts(tmp_path: Path, write_set: WriteSet) -> None:
+    write_set(tmp_path / "Daten, 数据" / "IIIT5k ü", [(b"picture", "größe".encode())])
+    with LmdbTree(tmp_path / "Daten, 数据") as tree:
+        assert list(tree.counts) == ["IIIT5k ü"]
+        assert [sample.label for sample in tree] == ["größe".encode()]
 
 
 def test_refuses_a_damaged_page(tmp_path: Path, write_set: WriteSet) -> None:
