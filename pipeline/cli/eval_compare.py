@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,8 @@ from pipeline.cli.console import emit_json, out, progress
 from pipeline.cli.infer import device_option, provider_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eval.evaluation import Evaluation
     from eval.manifest import Record
     from eval.paired import Comparison
@@ -100,6 +104,26 @@ def _refuse_sheet(sheet: Path) -> None:
     if not sheet.parent.is_dir() or sheet.is_dir():
         msg = f"cannot write {sheet}: expected a file name in a folder that exists"
         raise EvalError(msg)
+    with _one_line(sheet):
+        _part(sheet).touch()
+        _part(sheet).unlink()
+
+
+def _part(sheet: Path) -> Path:
+    return sheet.with_name(f".{sheet.name}.{os.getpid()}.part")
+
+
+@contextlib.contextmanager
+def _one_line(sheet: Path) -> Iterator[None]:
+    from eval.errors import EvalError
+
+    try:
+        yield
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            _part(sheet).unlink()
+        msg = f"cannot write {sheet}: {error.strerror}; choose another --sheet"
+        raise EvalError(msg) from error
 
 
 def _write_sheet(sheet: Path, comparison: Comparison, data: Path, names: tuple[str, str]) -> None:
@@ -108,9 +132,9 @@ def _write_sheet(sheet: Path, comparison: Comparison, data: Path, names: tuple[s
 
     with open_data(data) as samples:
         page = contact_sheet(comparison, samples, names)
-    part = sheet.with_name(f".{sheet.name}.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(sheet)
+    with _one_line(sheet):
+        _part(sheet).write_text(page, encoding="utf-8")
+        _part(sheet).replace(sheet)
 
 
 def _show(comparison: Comparison, evaluations: list[Evaluation], sheet: Path | None) -> None:

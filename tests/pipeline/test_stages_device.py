@@ -19,6 +19,7 @@ import ascend.toolkit
 from ascend.errors import MissingToolError, ToolFailedError
 from eval import attention
 from pipeline.flow import NAMES, plan, to_document
+from pipeline.sources import Fetched
 from pipeline.stages import bench
 from tests.ascend.standins.toolkit import make_toolkit
 from tests.pipeline.flow_case import (
@@ -26,6 +27,8 @@ from tests.pipeline.flow_case import (
     RECIPE,
     RECORDS,
     WORDS,
+    Broken,
+    breaking,
     finish,
     small_job,
     write_model,
@@ -33,6 +36,7 @@ from tests.pipeline.flow_case import (
 
 if TYPE_CHECKING:
     from pipeline.flow import Job
+    from pipeline.sources import Source
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 PUBLISHED = '\n[published]\nthroughput = "starnet"\n'
@@ -43,9 +47,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_toolkit(tmp_path_factory.mktemp("cann"))
 
 
-def device_job(folder: Path, root: Path, **settings: Any) -> Job:  # noqa: ANN401  fields of Settings
+def device_job(folder: Path, root: Path, recipe: str = RECIPE + PUBLISHED, **settings: Any) -> Job:  # noqa: ANN401  fields of Settings
     given = {"backend": "ascend", "toolkit": root, "python": sys.executable, "batches": ()}
-    return small_job(folder, WORDS, RECIPE + PUBLISHED, **{**given, **settings})
+    return small_job(folder, WORDS, recipe, **{**given, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +133,7 @@ def test_another_toolkit_compiles_again(
     assert reasons["fetch-check"] == "changed: option toolkit"
     assert reasons["simplify"] == "if fetch-check makes something else"
     chosen = frozenset({"fetch-check", "simplify", "optimize", "verify", "lint", "compile"})
-    batches = {"batches": (8,)}
-    assert finish(device_job(folder, other, **batches), chosen) == [
+    assert finish(device_job(folder, other, batches=(8,)), chosen) == [
         "fetch-check",
         "lint",
         "compile",
@@ -184,6 +187,31 @@ def test_a_batch_size_that_is_compiled_is_kept_when_others_join_or_fail(
     assert third[8] != first[8]
     (tmp_path / "work" / ".flow" / "compile.parts.json").write_text('{"parts": [1]}')
     assert made(8, force=True)[8] != third[8]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before its work", "before it is noted"])
+@pytest.mark.parametrize("name", ["export", "compile"])
+def test_a_run_goes_on_at_the_stages_that_only_some_runs_have(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, late: bool
+) -> None:
+    def fetch(source: Source, target: Path, **_: object) -> Fetched:
+        assert source.network == "starnet"
+        write_model(target)
+        return Fetched(target, 16, 9, (), ())
+
+    monkeypatch.setattr("pipeline.sources.fetch", fetch)
+    chosen = frozenset(NAMES[: NAMES.index("compile") + 1])
+
+    def job() -> Job:
+        return device_job(
+            tmp_path, root, 'network = "starnet"\n' + RECIPE, model=None, batches=(8,)
+        )
+
+    with breaking(monkeypatch, name, late=late) as started, pytest.raises(Broken):
+        finish(job(), chosen)
+    assert started == list(NAMES[: NAMES.index(name) + 1])
+    assert finish(job(), chosen) == list(NAMES[NAMES.index(name) : NAMES.index("compile") + 1])
+    assert finish(job(), chosen) == []
 
 
 def test_without_a_toolkit_it_ends_before_any_work(
