@@ -35,10 +35,23 @@ def show_figures(document: Mapping[str, Any]) -> None:
     if several:
         out.print()
         out.print(_by_batch(document, runs, speeds))
+    _show_bad(document["data"])
     if runs and not several:
         (one,) = accuracy["agreement"].values()
         records = runs["original"]["overall"]["records"]
         out.print(f"\ntext agreement: {one['text_agreement']:.2%} of {records} records")
+
+
+def _show_bad(data: Mapping[str, Any] | None) -> None:
+    bad = (data or {}).get("bad")
+    if bad:
+        told = ", ".join(f"{reason}: {count}" for reason, count in bad.items())
+        count, total = sum(bad.values()), sum((data or {})["records"].values())
+        out.print(
+            f"{count} of {total} records are bad and count as wrong ({told})",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _add_sizes(table: Table, passes: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ a later run has overtaken is listed as out of date, and nothing of it is shown::
     verify              the rewritten model against the export; rectified: what GridSample makes
     lint, compile       what they found
     accuracy.runs.*     figures of the original and by batch size; from_device says from where
-    accuracy.agreement.*  how much is read alike, McNemar's p, the change with its interval
+    accuracy.agreement.*  how much is read alike, McNemar's p, the change with its interval, and
+                        the page of the pictures (sheet)
     bench               as of 'bench --json'
 
 A part is null if its stage is not done.

@@ -1,41 +1,15 @@
-"""What people ask first: how many words are right, and how fast; both beside what was published."""
+"""How fast the models run, beside what was published, and what was compiled."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from onnx_passes.report.markup import Html, element, join, number
+from onnx_passes.report.markup import Html, element, join
 from pipeline.report.plot import Series, throughput_plot
-from pipeline.report.table import badge, origin, table
+from pipeline.report.table import origin, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_COLUMNS = ("data", "what", "from", "records", "correct", "acc", "norm_edit_dis", "- published")
-
-
-def accuracy(document: Mapping[str, Any]) -> list[Html]:
-    """Return the accuracy by data set, of the original and of each batch size."""
-    found, published = document["accuracy"], document["published"]
-    if found is None:
-        return []
-    rows = []
-    for what, figures in _alike(found["runs"]):
-        where = origin(from_device=figures["from_device"])
-        for data, score in (*_groups(figures), ("all", figures["overall"])):
-            gap = _gap(score, published) if data == "all" else ""
-            rows.append((data, what, where, *_cells(score), gap))
-    if "acc" in published:
-        figures = (f"{published[key]:.6f}" for key in ("acc", "norm_edit_dis"))
-        where = badge("published, device", "plain")
-        rows.append(("all", "official weights", where, str(published["records"]), "", *figures, ""))
-    complete = next(iter(found["runs"].values()))["completeness"]
-    return [
-        element("h2", "Accuracy"),
-        table(_COLUMNS, rows, numbers={3, 4, 5, 6, 7}),
-        element("p", complete or _not_the_benchmark(published)),
-        *_agreement(found["agreement"]),
-    ]
 
 
 def throughput(document: Mapping[str, Any]) -> list[Html]:
@@ -84,71 +58,21 @@ def _list(one: Mapping[str, Any]) -> Html:
     return join(*(element("div", line) for line in one["warnings"]))
 
 
-def _alike(runs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return runs with a name for each; batch sizes that score the same everywhere are one."""
-    groups: dict[str, tuple[list[str], Any]] = {}
-    for run, figures in runs.items():
-        told = [figures[key] for key in ("overall", "datasets", "from_device")]
-        key = run if run == "original" else str(told)
-        names, _ = groups.setdefault(key, ([], figures))
-        names.append("original" if run == "original" else run.removeprefix("bs"))
-    return [
-        (names[0] if names[0] == "original" else f"optimised, batch {', '.join(names)}", figures)
-        for names, figures in groups.values()
-    ]
-
-
-def _groups(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the scores by data set; the subsets of a benchmark also together."""
-    sets = list(figures["datasets"].items())
-    together = figures["benchmarks"]
-    if 0 < len(together) < len(sets):
-        sets += [(f"{name}, together", score) for name, score in together.items()]
-    return sets
-
-
-def _cells(score: Mapping[str, Any]) -> tuple[str, ...]:
-    counts = (str(score["records"]), str(score["correct"]))
-    return (*counts, f"{score['acc']:.6f}", f"{score['norm_edit_dis']:.6f}")
-
-
-def _gap(score: Mapping[str, Any], published: Mapping[str, Any]) -> str:
-    """Return how far acc is from the published one, where the records are as many."""
-    if published.get("records") != score["records"] or "acc" not in published:
-        return "-"
-    return f"{score['acc'] - published['acc']:+.6f}"
-
-
-def _not_the_benchmark(published: Mapping[str, Any]) -> str:
-    if "acc" not in published:
-        return ""
-    return (
-        "These are not the records of the published evaluation, so nothing is subtracted. "
-        f"Published: {published.get('source', '')}"
-    )
-
-
-def _agreement(agreement: Mapping[str, Any]) -> list[Html]:
-    lines = []
-    for run, one in agreement.items():
-        low, high = one["interval_95"]
-        told = f"{run}: {one['text_agreement']:.2%} of the records are read as by the original; "
-        change = f"{one['changes']} differ, accuracy {one['difference']:+.6f} "
-        bounds = f"(95 %: {low:+.4f} to {high:+.4f}, McNemar p {number(one['mcnemar_p'])})"
-        lines.append(element("li", told + change + bounds))
-    return [element("ul", *lines)] if lines else []
-
-
 def _series(bench: Mapping[str, Any]) -> list[Series]:
     models: dict[str, dict[int, float]] = {}
     for row in bench["rows"]:
-        name = "compiled, device" if row["on_device"] else f"{row['model']}, CPU"
+        name = "compiled, device" if row["on_device"] else f"{row['model']}, {_place(row)}"
         models.setdefault(name, {})[row["batch"]] = row["fps"]
     ours = [Series(name, points) for name, points in models.items()]
     if not bench["published"]:
         return ours
     points = {int(batch): fps for batch, fps in bench["published"]["fps"].items()}
     return [*ours, Series("published, 310P3", points, published=True)]
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """Return where onnxruntime ran a model, in a word."""
+    return (row["provider"] or "CPU").removesuffix("ExecutionProvider")
 
 
 def _caption(bench: Mapping[str, Any]) -> Html:

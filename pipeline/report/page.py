@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_passes.report.markup import Html, element, join, name, visible
 from onnx_passes.report.page import POLICY
-from pipeline.report.figures import accuracy, compiled, throughput
+from pipeline.report.accuracy import accuracy
+from pipeline.report.figures import compiled, throughput
 from pipeline.report.passes import (
     export_section,
     lint_section,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"done": "good", "left out": "plain", "not done": "open", "out of date": "bad"}
 _MORE_CSS = """
+th.group { text-align: center; border-bottom: 0; padding-bottom: 0; }
 svg .ours { stroke: var(--series); fill: none; stroke-width: 2; }
 svg .theirs { stroke: var(--rounding); fill: var(--paper); stroke-width: 1.5; }
 """
@@ -105,7 +107,8 @@ def _facts(document: Mapping[str, Any]) -> Html:
     if data:
         sets = ", ".join(f"{set_name} {count}" for set_name, count in data["records"].items())
         kind = "rendered words" if data["rendered"] else data["path"]
-        told = f"{kind}: {sets}; {data['usable']} usable"
+        bad = sum(data["bad"].values())
+        told = f"{kind}: {sets}; {data['usable']} usable, {bad} bad"
     facts = {
         "hardware": document["hardware"],
         "machine": f"{machine['system']}, {machine['architecture']}, {machine['processors']} "

@@ -11,19 +11,29 @@ if TYPE_CHECKING:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[int] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    numbers: Collection[int] = (),
+    groups: Sequence[tuple[str, int]] = (),
 ) -> Html:
-    """Return a table; the columns in ``numbers`` are set to the right."""
+    """Return a table.
+
+    Args:
+        columns: The heads.
+        rows: The cells.
+        numbers: Columns that are set to the right.
+        groups: Heads above the heads, each with how many columns it spans.
+    """
     classes = ["n" if place in numbers else None for place in range(len(columns))]
     head = (element("th", text, class_=kind) for text, kind in zip(columns, classes, strict=True))
+    above = (element("th", name, colspan=width, class_="group") for name, width in groups)
+    heads = [*([element("tr", *above)] if groups else []), element("tr", *head)]
     lines = (
         element("tr", *(element("td", cell, class_=kind) for cell, kind in _cells(row, classes)))
         for row in rows
     )
     body = element("tbody", *lines)
-    return element(
-        "div", element("table", element("thead", element("tr", *head)), body), class_="scroll"
-    )
+    return element("div", element("table", element("thead", *heads), body), class_="scroll")
 
 
 def badge(text: str, style: str) -> Html:

@@ -1,4 +1,7 @@
-"""score: the accuracy of what was read, and what the rewritten model reads otherwise."""
+"""score: the accuracy of what was read, and what the rewritten model reads otherwise.
+
+Where it reads something else there is a page of the pictures, ``results/changed_bs<N>.html``.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pipeline.stages.content import Records
 from pipeline.stages.infer import results
 from pipeline.stages.job import REFERENCE
-from pipeline.stages.stage import OURS, Made, Stage, Watcher, below, command
+from pipeline.stages.stage import OURS, Made, Stage, Watcher, below, command, relative
 from pipeline.stages.state import write_whole
 
 if TYPE_CHECKING:
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.evaluation import Evaluation
-    from pipeline.stages.content import Records
+    from eval.paired import Comparison
     from pipeline.stages.job import Job
 
 
@@ -27,7 +31,7 @@ class Score(Stage):
     name: ClassVar[str] = "score"
     about: ClassVar[str] = "accuracy of each, and their agreement"
     after: ClassVar[tuple[str, ...]] = ("preprocess", "infer")
-    packages: ClassVar[tuple[str, ...]] = (OURS, "numpy", "rapidfuzz")
+    packages: ClassVar[tuple[str, ...]] = (OURS, "numpy", "rapidfuzz", "opencv-python-headless")
     code: ClassVar[tuple[str, ...]] = ("eval", "pipeline/stages/score.py")
 
     def why_not(self, job: Job) -> str:
@@ -36,10 +40,11 @@ class Score(Stage):
 
     def inputs(self, job: Job) -> Mapping[str, Path | Records]:
         """Return the results and what they are results of."""
-        return below(job, job.manifest, *(results(job, run) for run in job.runs()))
+        files = below(job, job.manifest, *(results(job, run) for run in job.runs()))
+        return {**files, **({"records": Records(job.data)} if job.data else {})}
 
     def outputs(self, job: Job) -> Sequence[Path]:
-        """Return one file a model and batch size: figures and every text."""
+        """Return one file a model and batch size: figures and every text. Pages may join them."""
         return [scores(job.work, run) for run in job.runs()]
 
     def commands(self, job: Job) -> Sequence[str]:
@@ -66,17 +71,35 @@ class Score(Stage):
             run: {
                 "text_agreement": _agreement(reference, evaluation),
                 **_paired(compare(reference, evaluation)),
+                "sheet": _sheet(job, run, compare(reference, evaluation)),
             }
             for run, evaluation in found.items()
             if run != REFERENCE
         }
         figures = {run: _figures(evaluation) for run, evaluation in found.items()}
-        return Made({"runs": figures, "agreement": agreement}, tuple(self.outputs(job)))
+        sheets = (job.work / one["sheet"] for one in agreement.values() if one["sheet"])
+        made = (*self.outputs(job), *sheets)
+        return Made({"runs": figures, "agreement": agreement}, made)
 
 
 def scores(work: Path, run: str) -> Path:
     """Return the file with all figures and texts of a run."""
     return work / "results" / f"{run}.json"  # where infer made a folder: a shell makes none
+
+
+def _sheet(job: Job, run: str, comparison: Comparison) -> str:
+    """Write the pictures of what is read otherwise; return the page below the work folder."""
+    from eval.contact_sheet import contact_sheet
+    from eval.data import open_data
+
+    page = job.work / "results" / f"changed_{run}.html"
+    page.unlink(missing_ok=True)
+    if not comparison.changes or job.data is None:
+        return ""
+    with open_data(job.data) as samples:
+        names = (REFERENCE, f"optimised, batch {run.removeprefix('bs')}")
+        write_whole(page, contact_sheet(comparison, samples, names))
+    return relative(job, page)
 
 
 def _command(job: Job, run: str) -> str:
@@ -90,7 +113,7 @@ def _agreement(before: Evaluation, after: Evaluation) -> float:
     return sum(a == b for a, b in pairs) / len(pairs)
 
 
-def _paired(comparison: Any) -> dict[str, Any]:  # noqa: ANN401  a Comparison
+def _paired(comparison: Comparison) -> dict[str, Any]:
     return {
         "changes": len(comparison.changes),
         "difference": comparison.difference,

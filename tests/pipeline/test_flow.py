@@ -11,8 +11,11 @@ import lmdb
 import numpy as np
 import pytest
 
+from eval.ctc import Reading
 from eval.data import open_data
+from eval.evaluation import conclude
 from eval.render import write_lmdb_tree
+from eval.score import score
 from onnx_passes.core.checked import why_unverified
 from onnx_passes.core.contract import CheckError
 from onnx_passes.core.model_io import load
@@ -25,6 +28,9 @@ from tests.pipeline.flow_case import answer, finish, small_job, write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from eval.evaluation import Evaluation
+    from eval.manifest import Manifest
 
 SMALL_STARNET = """
 network = "starnet"
@@ -196,9 +202,7 @@ def test_the_report_is_one_page_that_asks_for_nothing(starnet: tuple[Path, Any])
     assert "<b>StarNet" not in page
     assert "&lt;b&gt;StarNet &amp; words" in page
     assert "No Ascend device was used" in page
-    assert (
-        page.count("not a device") == 2 * 3 + 4
-    )  # two sets and all, original and ours; four speeds
+    assert page.count("not a device") == 2 + 4  # accuracy of the original and of ours; four speeds
     assert page.count("images/s</title>") == 2 * 2 + 6
     plain = json.loads((folder / "work" / "report" / "report.json").read_text())
     assert plain["schema"] == "onnx-passes-flow/1"
@@ -264,6 +268,33 @@ def test_an_interrupt_says_how_to_go_on(
         assert "stopped; the same command goes on from here" in capsys.readouterr().err
     document = json.loads(answer(*words[:-1], "--to", "simplify", "--json"))
     assert document["ran"] == ["simplify"]
+
+
+def test_what_is_read_otherwise_has_a_page_of_pictures_until_it_is_read_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lmdb_tree(tmp_path / "words", {"plain": 9}, seed=1)
+
+    def original_reads_nothing(folder: Path, manifest: Manifest, **options: Any) -> Evaluation:  # noqa: ANN401
+        if folder.name == "original":
+            return conclude(manifest, [Reading("", 0.0)] * len(manifest.good), "count")
+        return score(folder, manifest, **options)
+
+    job = small_job(tmp_path, tmp_path / "words")
+    with monkeypatch.context() as patch:
+        patch.setattr("eval.score.score", original_reads_nothing)
+        finish(job)
+    sheet = tmp_path / "work" / "results" / "changed_bs8.html"
+    agreement = to_document(job.work)["accuracy"]["agreement"]["bs8"]
+    page = sheet.read_text(encoding="utf-8")
+    assert agreement["sheet"] == "results/changed_bs8.html"
+    assert agreement["changes"] == page.count("<figure") > 0
+    assert page.count('src="data:image/png;base64,') == agreement["changes"]
+    link = 'href="../results/changed_bs8.html"'
+    assert link in (job.work / "report" / "report.html").read_text()
+    finish(small_job(tmp_path, tmp_path / "words"), force=True)
+    assert not sheet.exists()
+    assert link not in (job.work / "report" / "report.html").read_text()
 
 
 def test_too_few_images_or_none_are_refused(tmp_path: Path) -> None:
