@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -23,6 +24,9 @@ def emit_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n")
 
 
+_BLINK_S = 0.05
+
+
 class Meter:
     """What a long loop reports to; the bar is the terminal's business."""
 
@@ -30,13 +34,18 @@ class Meter:
         """Wrap a task of a ``rich.progress.Progress``."""
         self._bar = bar
         self._task = task
+        self._shown = 0.0
 
     def describe(self, description: str) -> None:
         """Start another part under a new description."""
         self._bar.reset(self._task, total=None, description=description)
 
     def update(self, done: int, total: int | None = None) -> None:
-        """Show that ``done`` of ``total`` items are finished."""
+        """Show that ``done`` of ``total`` items are finished; not more often than one can see."""
+        now = time.monotonic()
+        if done != total and now - self._shown < _BLINK_S:
+            return
+        self._shown = now
         self._bar.update(self._task, completed=done, total=total)
 
 
