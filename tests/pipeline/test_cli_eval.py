@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import cv2
 import lmdb
@@ -13,9 +19,7 @@ import pytest
 
 from pipeline.cli import main
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).resolve().parents[2]
 # Answers every image alike: its pixels are only averaged, multiplied by 0 and added to the answer.
 ANSWERS = """<ir_version: 8, opset_import: ["" : 17]>
 reader (float[N, 3, 32, 100] x) => (float[N, 25, 37] y) {
@@ -335,3 +339,44 @@ def test_a_provider_that_is_not_here_ends_with_4_and_one_line(
     assert (code, stdout) == (4, "")
     assert "this onnxruntime has no CUDAExecutionProvider, only " in stderr
     assert len(stderr.splitlines()) == 1
+
+
+SLOW = """
+import sys, time
+import eval.preprocess
+real = eval.preprocess.digest_of
+eval.preprocess.digest_of = lambda sample: (time.sleep(0.01), real(sample))[1]
+from pipeline.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_ctrl_c_at_a_terminal_reaches_all_processes_and_ends_in_two_lines(tmp_path: Path) -> None:
+    """A terminal sends the signal to the whole group; what was written is used by the next run."""
+    words = ROOT / "tests" / "data" / "words"
+    out = tmp_path / "bins"
+    arguments = ["eval", "preprocess", "--data", str(words), "--out", str(out), "--workers", "3"]
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, *arguments],
+        cwd=ROOT,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        new = tmp_path / ".bins.part" / "new"
+        give_up = time.monotonic() + 60
+        while not new.exists() or len(list(new.iterdir())) < 100:  # the processes work by now
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGINT)
+        _, stderr = run.communicate(timeout=60)
+    lines = [line for line in stderr.splitlines() if line]
+    assert run.returncode == 130
+    assert lines == ["stopped; the same command goes on from here", "onnx-passes: interrupted"]
+    kept = {path.name: path.stat().st_ino for path in new.iterdir()}
+    assert 100 <= len(kept) < 300
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 0
+    assert kept == {name: (out / name).stat().st_ino for name in kept}
+    assert len(list(out.iterdir())) == 301
