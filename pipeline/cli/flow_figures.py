@@ -20,9 +20,7 @@ def show_figures(document: Mapping[str, Any]) -> None:
     runs = accuracy["runs"] if accuracy else {}
     speeds = _speeds(document)
     several = len(document["batches"]) > 1
-    table = _table(
-        "ais_bench" if document["device"] else "onnxruntime, CPU", "original", "optimised"
-    )
+    table = _table(_backend(document), "original", "optimised")
     if document["passes"]:
         _add_sizes(table, document["passes"])
     if not several:
@@ -40,6 +38,13 @@ def show_figures(document: Mapping[str, Any]) -> None:
         (one,) = accuracy["agreement"].values()
         records = runs["original"]["overall"]["records"]
         out.print(f"\ntext agreement: {one['text_agreement']:.2%} of {records} records")
+
+
+def _backend(document: Mapping[str, Any]) -> str:
+    """Return what ran the rewritten model."""
+    if document["provider"] is None:
+        return "ais_bench"
+    return f"onnxruntime, {document['provider'].removesuffix('ExecutionProvider')}"
 
 
 def _show_bad(data: Mapping[str, Any] | None) -> None:

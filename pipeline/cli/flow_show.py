@@ -97,7 +97,7 @@ def document_of(work: Path, statuses: list[Status]) -> dict[str, Any]:
     written = any(
         status.stage.name == ITSELF and status.kind != "not chosen" for status in statuses
     )
-    on_device = document["backend"] == "ascend"
+    on_device = document["from_device"]
     rectified = (document["verify"] or {}).get("rectified") or {}
     runs = list((document["accuracy"] or {}).get("runs", {}))
     first = runs[1] if len(runs) > 1 else ""

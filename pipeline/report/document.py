@@ -7,6 +7,8 @@ a later run has overtaken is listed as out of date, and nothing of it is shown::
     created             when, UTC
     recipe, published   its name and title; what others published of it
     backend, hardware   what the models ran on; machine: where the flow ran
+    provider            where onnxruntime ran the rewritten model; null with ais_bench
+    from_device         whether the rewritten model ran on an Ascend device
     data, digests       the records by data set; SHA-256 of what the run started from
     models              the paths of the original and of the rewritten model
     versions.*          by package
@@ -67,7 +69,7 @@ def to_document(work: Path) -> dict[str, Any]:
         "schema": SCHEMA,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         **{key: about[key] for key in ("recipe", "published", "backend", "hardware", "machine")},
-        **{key: about[key] for key in ("data", "digests", "batches")},
+        **{key: about[key] for key in ("provider", "from_device", "data", "digests", "batches")},
         "models": {what: str(work / path) for what, path in about["models"].items()},
         "versions": dict(sorted(pairs)),
         "stages": [

@@ -61,7 +61,8 @@ def _list(one: Mapping[str, Any]) -> Html:
 def _series(bench: Mapping[str, Any]) -> list[Series]:
     models: dict[str, dict[int, float]] = {}
     for row in bench["rows"]:
-        name = "compiled, device" if row["on_device"] else f"{row['model']}, {_place(row)}"
+        compiled_one = row["provider"] is None
+        name = "compiled, device" if compiled_one else f"{row['model']}, {_place(row)}"
         models.setdefault(name, {})[row["batch"]] = row["fps"]
     ours = [Series(name, points) for name, points in models.items()]
     if not bench["published"]:
@@ -72,7 +73,7 @@ def _series(bench: Mapping[str, Any]) -> list[Series]:
 
 def _place(row: Mapping[str, Any]) -> str:
     """Return where onnxruntime ran a model, in a word."""
-    return (row["provider"] or "CPU").removesuffix("ExecutionProvider")
+    return str(row["provider"]).removesuffix("ExecutionProvider")
 
 
 def _caption(bench: Mapping[str, Any]) -> Html:

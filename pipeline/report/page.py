@@ -72,6 +72,9 @@ def _banner(document: Mapping[str, Any]) -> Html:
     if document["backend"] == "ascend":
         heading, style = "Compiled by ATC and run by ais_bench", "good"
         text = f"The device: {document['hardware']}. The original ran with onnxruntime."
+    elif document["from_device"]:
+        heading, style = "Run on an Ascend device by onnxruntime", "good"
+        text = f"The device: {document['hardware']}. The original ran on the CPU."
     else:
         heading, style = "No Ascend device was used", "open"
         text = (

@@ -81,6 +81,8 @@ class FetchCheck(Stage):
             "published": job.recipe.published,
             "backend": job.settings.backend,
             "hardware": job.hardware,
+            "provider": None if job.on_device else job.provider.full_name,
+            "from_device": job.on_device or job.provider.on_device,
             "batches": job.batches,
             "models": {"original": relative(job, job.original), "optimized": job.optimized.name},
             "left_out": _left_out(job),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lmdb
+import onnxruntime
 import pytest
 
 import pipeline.infer
@@ -21,7 +22,7 @@ from eval.render import write_lmdb_tree
 from eval.samples import prepare
 from onnx_passes.core import versions
 from pipeline.errors import FlowError, StrictError
-from pipeline.flow import NAMES, plan
+from pipeline.flow import NAMES, plan, to_document
 from pipeline.stages import content, planner
 from pipeline.stages.lock import locked
 from pipeline.stages.state import read_state, state_file
@@ -393,3 +394,46 @@ def test_the_provider_is_in_the_commands_and_another_one_runs_the_model_again(
     assert "--provider" not in original
     assert ours.endswith("--batch 8 --provider cuda --device 1")
     assert found["bench"].stage.commands(job)[0].endswith("--loop 3 --provider cuda --device 1")
+
+
+CPU = "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("provider", "device", "banner"),
+    [
+        ("cuda", False, "No Ascend device was used"),
+        ("cann", True, "Run on an Ascend device by onnxruntime"),
+    ],
+)
+def test_the_report_says_where_onnxruntime_ran_the_model(
+    tmp_path: Path,
+    words: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    device: bool,  # noqa: FBT001, RUF100  a parameter
+    banner: str,
+) -> None:
+    """On a session that computes on the CPU and says it is the provider's."""
+    full, real = f"{provider.upper()}ExecutionProvider", onnxruntime.InferenceSession
+
+    def session(path: Any, options: Any = None, providers: Any = None) -> Any:  # noqa: ANN401
+        found = real(path, options, providers=[CPU])
+        if isinstance(providers[0], tuple):
+            monkeypatch.setattr(found, "get_providers", lambda: [providers[0][0]])
+        return found
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [full, CPU])
+    job = small_job(tmp_path, words, provider=provider)
+    finish(job)
+    document = to_document(job.work)
+    runs = document["accuracy"]["runs"]
+    assert (document["provider"], document["from_device"]) == (full, device)
+    assert [runs[run]["from_device"] for run in ("original", "bs8")] == [False, device]
+    assert full in runs["bs8"]["hardware"]
+    assert full not in runs["original"]["hardware"]
+    assert {row["provider"] for row in document["bench"]["rows"]} == {full}
+    page = (job.work / "report" / "report.html").read_text()
+    assert banner in page
+    assert f"small_ascend.onnx, {provider.upper()}, batch 8" in page
