@@ -10,9 +10,9 @@ machine and any pictures.
 
 Memory is the greatest sum of the proportional set sizes of a process and its children, sampled.
 
-    python benchmarks/preprocess.py [--rounds 7] [--wait 20]
+    python benchmarks/preprocess.py [--rounds 7] [--wait 12]
 
-``--wait`` seconds at most for a quiet moment before each round.
+``--wait`` seconds at most for a quiet moment before each run.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def main() -> None:
         digests = {way: _run(data, way, "digest").printed for way in WAYS}
         found: dict[str, list[Run]] = {way: [] for way in WAYS}
         for _ in range(rounds):
-            _wait(wait_s)
             for way in WAYS:
+                _wait(wait_s)
                 found[way].append(_run(data, way, "time"))
     same = len(set(digests.values())) == 1
     rows = {way: _row(runs) for way, runs in found.items()}

@@ -76,9 +76,12 @@ def test_the_provider_is_what_is_asked_for_and_installed(
 @pytest.mark.parametrize(
     ("choice", "package"), [("cuda", "onnxruntime-gpu"), ("cann", "onnxruntime-cann")]
 )
-def test_a_provider_that_is_not_installed_is_refused(choice: str, package: str) -> None:
-    """With the onnxruntime that is really here."""
-    assert set(onnxruntime.get_available_providers()).isdisjoint({CUDA, CANN})
+def test_a_provider_that_is_not_installed_is_refused(
+    installed: Any,  # noqa: ANN401  a function
+    choice: str,
+    package: str,
+) -> None:
+    installed("AzureExecutionProvider")
     with pytest.raises(MissingProviderError, match=f"install {package} in its place") as refused:
         find_provider(choice)
     assert refused.value.exit_code == 4
@@ -132,5 +135,5 @@ def test_an_evaluation_says_where_it_ran(
     tmp_path: Path, write_set: WriteSet, draw: Draw, write_model: WriteModel
 ) -> None:
     write_set(tmp_path / "data", [(draw("a"), b"a")])
-    evaluation = evaluate(write_model("N"), tmp_path / "data", provider=find_provider("auto"))
+    evaluation = evaluate(write_model("N"), tmp_path / "data", provider=find_provider("cpu"))
     assert evaluation.to_json()["throughput"]["provider"] == CPU

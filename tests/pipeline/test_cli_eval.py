@@ -332,8 +332,13 @@ class TestCompare:
 
 @pytest.mark.parametrize("command", ["run", "compare"])
 def test_a_provider_that_is_not_here_ends_with_4_and_one_line(
-    capsys: pytest.CaptureFixture[str], data: Path, model: Path, command: str
+    capsys: pytest.CaptureFixture[str],
+    data: Path,
+    model: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     models = [model] if command == "run" else [model, model]
     code, stdout, stderr = call(capsys, command, *models, "--data", data, "--provider", "cuda")
     assert (code, stdout) == (4, "")

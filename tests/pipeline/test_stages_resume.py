@@ -372,8 +372,9 @@ def test_strict_ends_before_anything_long_and_not_where_all_is_good(
 
 
 def test_a_provider_that_is_missing_ends_the_run_before_any_work(
-    tmp_path: Path, words: Path
+    tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     job = small_job(tmp_path, words, provider="cuda")
     with pytest.raises(MissingProviderError, match="has no CUDAExecutionProvider"):
         finish(job)

@@ -127,8 +127,17 @@ class TestOnTheCpu:
 class TestOnAProvider:
     @pytest.mark.parametrize("command", ["infer", "bench"])
     def test_one_that_is_not_here_ends_with_4(
-        self, call: Call, write: Call, rows: Path, tmp_path: Path, command: str
+        self,
+        call: Call,
+        write: Call,
+        rows: Path,
+        tmp_path: Path,
+        command: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(
+            onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"]
+        )
         files = ("--inputs", rows, "--out", tmp_path / "out") if command == "infer" else ()
         answer = call(command, write(ROWS), *files, "--provider", "cann")
         assert answer.code == 4
