@@ -15,7 +15,7 @@ from eval.evaluation import BadPolicy, Evaluation, Throughput, check_policy, con
 from eval.heads import CLASSES, EXPECTED, STEPS, decode
 from eval.images import CHANNELS, HEIGHT, WIDTH
 from eval.manifest import Manifest, Record
-from eval.providers import Provider
+from eval.providers import CPU, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -140,7 +140,7 @@ def evaluate(
         bad: Whether a bad record counts as wrong or is excluded.
         on_progress: Called with the records read and their total.
         workers: Lanes in which records are prepared while the model runs, see
-            :mod:`eval.ahead`; None for one a core.
+            :mod:`eval.ahead`; None for one a core, or one where the model runs on the CPU.
         provider: Where the model runs.
 
     Raises:
@@ -152,7 +152,8 @@ def evaluate(
     readings: list[Reading] = []
     with open_data(data_dir) as tree:
         backend = OrtBackend(model_path, batch_size, provider)
-        lanes = workers or lanes_for(len(tree))
+        # On the CPU the model needs the cores itself, and takes far longer than its images.
+        lanes = workers or (1 if provider.name == CPU else lanes_for(len(tree)))
         with contextlib.closing(_images(tree, lanes, records, on_progress)) as images:
             for probabilities in backend.run(images):
                 _refuse_non_finite(probabilities, records, len(readings))

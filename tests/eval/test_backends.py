@@ -8,16 +8,22 @@ import numpy as np
 import onnx.parser
 import pytest
 
+from eval import backends
+from eval.ahead import prepare_all
 from eval.backends import OrtBackend, evaluate
 from eval.errors import EvalError, NonFiniteError
 from eval.images import decode, to_input
 from eval.preprocess import preprocess
+from eval.providers import Provider
 from eval.score import score
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from eval.images import Float32
+    from eval.lmdb_data import RawSample
+    from eval.samples import Prepared
     from tests.eval.conftest import Draw, WriteModel, WriteSet
 
 WORDS = ["a", "9to5", "hello", "aabb", "x1y2z3", "zero0", "end"]
@@ -102,6 +108,36 @@ def test_a_data_set_of_bad_records_only_needs_no_run(
     assert (evaluation.acc, evaluation.texts) == (0.0, (None,))
     assert evaluation.throughput is not None
     assert evaluation.throughput.images_per_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "lanes"),
+    [
+        pytest.param("cpu", None, 1, id="the model needs the cores"),
+        pytest.param("cuda", None, 7, id="the model leaves the cores alone"),
+        pytest.param("cpu", 3, 3, id="what is asked for"),
+    ],
+)
+def test_records_are_prepared_ahead_in_as_many_lanes_as_pay(
+    data: Path,
+    write_model: WriteModel,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    asked: int | None,
+    lanes: int,
+) -> None:
+    used: list[int] = []
+
+    def noted(samples: Iterable[RawSample], workers: int) -> Generator[Prepared, None, None]:
+        used.append(workers)
+        yield from prepare_all(samples, 1)
+
+    monkeypatch.setattr(Provider, "refuse_fallback", lambda *_: None)
+    monkeypatch.setattr(Provider, "entries", ["CPUExecutionProvider"])
+    monkeypatch.setattr(backends, "lanes_for", lambda _: 7)
+    monkeypatch.setattr(backends, "prepare_all", noted)
+    evaluate(write_model("N"), data, workers=asked, provider=Provider(name))
+    assert used == [lanes]
 
 
 def test_files_in_between_change_nothing(
