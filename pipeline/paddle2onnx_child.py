@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OPSET = 16  # the first with GridSample
 UNSUPPORTED = "unsupported operators:"
+LEAST_SHARED_BYTES = 4096  # a matrix; numbers and shapes are not worth a change
 _DIALECT = "1."  # of Paddle's operators in a saved program; "0." and "p" are its frame
 _FRAME = frozenset({"data", "fetch"})
 
@@ -39,12 +40,12 @@ def main(program: str, parameters: str, target: str) -> None:
 
 
 def _share_constants(graph: Any) -> None:  # noqa: ANN401  graphsurgeon has no types
-    """Store equal constants once: of a loop, folding makes a transposed matrix for each turn."""
+    """Store equal matrices once: of a loop, folding makes a transposed matrix for each turn."""
     first: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
     for node in graph.nodes:
         for place, tensor in enumerate(node.inputs):
             values = getattr(tensor, "values", None)  # a variable has none
-            if values is not None:
+            if values is not None and values.nbytes >= LEAST_SHARED_BYTES:
                 key = (values.dtype.str, values.shape, hashlib.sha256(values.tobytes()).digest())
                 node.inputs[place] = first.setdefault(key, tensor)
 
