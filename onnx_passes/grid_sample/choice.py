@@ -21,7 +21,7 @@ ROWS_FROM_CHANNELS = 32
 # The rows of all corners of a run fill this: little enough to be summed before they leave the
 # cache, enough to be worth the nodes.
 CPU_RUN_BYTES = 6 << 20
-CPU_VOLUME_RUN_BYTES = 3 << 20  # eight rows a point are summed in three steps, not in two
+CPU_VOLUME_RUN_BYTES = 2 << 20  # eight rows a point are summed in three steps, not in two
 CPU_MOST_RUNS = 256
 VOLUME = 3  # spatial axes
 

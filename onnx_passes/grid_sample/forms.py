@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from onnx_passes.core.emit import Emitter, Operand
     from onnx_passes.grid_sample.site import Site
 
+# Measured: up to here one Transpose of a picture takes less than one for each run.
+TRANSPOSED_BYTES = 16 << 20
+
 
 def elements(site: Site) -> ir.Value:
     """Emit the form ``elements`` and return y."""
@@ -85,8 +88,8 @@ def rows(site: Site) -> ir.Value:
             corner: fetch.rows_at(site, table, index, sizes)
             for corner, index in piece.indices().items()
         }
-        parts.append(channels_first(runs, length, blend(piece, pixels, lambda term: term)))
-    return finish(runs, parts)
+        parts.append(blend(piece, pixels, lambda term: term))
+    return finish_rows(runs, parts)
 
 
 def _long_rows(site: Site, corners: Corners, channels: int) -> ir.Value:
@@ -110,8 +113,8 @@ def _long_rows(site: Site, corners: Corners, channels: int) -> ir.Value:
             width //= taps
             terms = emit.split(total, 3, [width] * taps, "next_axis")
             total = _weighted(emit, weights, terms)
-        parts.append(channels_first(runs, length, total))
-    return finish(runs, parts)
+        parts.append(total)
+    return finish_rows(runs, parts)
 
 
 def _long_row(site: Site, table: ir.Value, points: Operand, count: int, index: Operand) -> Operand:
@@ -151,19 +154,34 @@ def blend(
     return result if corners.weights else settle(result)
 
 
-def channels_first(runs: Runs, length: Operand, rows: Operand) -> Operand:
-    """Turn a run of rows [N, 1, P, C] into the shape of its result.
+def finish_rows(runs: Runs, parts: list[Operand]) -> ir.Value:
+    """Join the rows [N, 1, k, C] of the runs, and give them the shape and the type of y.
 
-    The last node of a model must not be a Reshape, which would be a copy there: one run ends in a
-    Transpose. Of several, each ends in a Reshape, so that ONNX Runtime cannot merge their small
-    transposes into a large one behind the Concat.
+    The last node of a model must not be a Reshape, which would be a copy there: pictures that stay
+    in the cache are joined and end in one Transpose. Of a larger one, each run is transposed and
+    ends in a Reshape, so that ONNX Runtime cannot merge their small transposes into a large one
+    behind the Concat.
     """
-    site, emit = runs.site, runs.site.emit
-    if len(runs.lengths) == 1:
-        shape = [site.batch, *site.outputs, site.channels]
-        axes = range(1, site.problem.spatial + 1)
-        picture = emit.value(emit.reshape(rows, shape, hint="picture"))
-        return emit.transpose(picture, [0, len(axes) + 1, *axes], hint="y")
+    site = runs.site
+    if len(parts) > 1 and not _fits_the_cache(site):
+        pairs = zip(parts, runs.lengths, strict=True)
+        return finish(runs, [_channels_first(runs, length, rows) for rows, length in pairs])
+    shape = [site.batch, *site.outputs, site.channels]
+    axes = range(1, site.problem.spatial + 1)
+    rows = site.emit.concat(parts, 2, "rows")
+    picture = site.emit.value(site.emit.reshape(rows, shape, hint="picture"))
+    y = site.emit.transpose(picture, [0, len(axes) + 1, *axes], hint="y")
+    return site.emit.value(site.emit.cast(y, site.problem.x_dtype, hint="narrow"))
+
+
+def _fits_the_cache(site: Site) -> bool:
+    row, points = site.problem.row_bytes, site.problem.points
+    return row is not None and points is not None and row * points <= TRANSPOSED_BYTES
+
+
+def _channels_first(runs: Runs, length: Operand, rows: Operand) -> Operand:
+    """Turn a run of rows [N, 1, k, C] into the shape of its result."""
+    emit = runs.site.emit
     first = emit.transpose(emit.value(rows), [0, 1, 3, 2], hint="channels_first")
     return emit.reshape(first, runs.shape(length), hint="run")
 

@@ -16,8 +16,7 @@ import numpy as np
 from onnx_passes.grid_sample import coordinates, fetch, padding
 from onnx_passes.grid_sample.corners import Corners, corners_of
 from onnx_passes.grid_sample.forms import (
-    channels_first,
-    finish,
+    finish_rows,
     picture_by_picture,
     rows,
     rows_table,
@@ -53,8 +52,8 @@ def packed(site: Site) -> ir.Value:
         dims = static_dims([site.batch, length, integer(1), site.channels])
         total = emit.op("MatMul", row, pixels, hint="weighted_sum", dims=dims)
         row_of_each = emit.reshape(total, [site.batch, integer(1), length, site.channels])
-        parts.append(channels_first(runs, length, row_of_each))
-    return finish(runs, parts)
+        parts.append(row_of_each)
+    return finish_rows(runs, parts)
 
 
 def tent(site: Site) -> ir.Value:
