@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-BLOCK = 1 << 14  # elements; a handful of float64 blocks fits the second-level cache
+BLOCK = 1 << 16  # elements; measured: of shorter blocks, calls take a third of the time
 _ORDERED = (2, 4, 8)  # bytes of the floats whose bits count upwards
 
 

@@ -58,11 +58,14 @@ def diff(
 
     Exit codes: 0 within the tolerance; 1 not, or nothing to compare; 2 bad usage or input.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     from onnx_passes.core.model_io import load
     from onnx_passes.numerics.check import Claim, check_model
     from onnx_passes.numerics.oracle import Oracle
 
-    first, second = load(a), load(b)
+    with ThreadPoolExecutor() as pool:  # to read a file leaves Python alone
+        first, second = pool.map(load, (a, b))
     if emulate:
         from onnx_passes.numerics.half import emulate_half
 
