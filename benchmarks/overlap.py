@@ -44,7 +44,7 @@ g (float[N, 3, 32, 100] x) => (float[N, 25, 37] y) <int64[1] axis = {2}> {
   y = Softmax<axis = 2>(scores)
 }
 """
-WAYS = {"in between": 0, "ahead, a thread": 1, "ahead, a thread and a process": 2}
+WAYS = {"in between": 0, "ahead, a thread": 1, "ahead, two lanes": 2}
 
 
 def main() -> None:

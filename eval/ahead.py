@@ -1,8 +1,8 @@
 """Prepare every record, in order, a little ahead of what is asked for.
 
-The caller runs a model or writes files meanwhile. Records are prepared in several lanes: a thread
-of this process, and processes beside it (:mod:`eval.worker`), which cost a moment to start; until
-one is ready its lane prepares here. So ``workers=1`` is a thread and nothing else.
+The caller runs a model or writes files meanwhile. Records are prepared in several lanes: two
+threads of this process, since OpenCV leaves Python alone for half of the time, and processes beside
+them (:mod:`eval.worker`), which cost a moment to start; until one is ready its lane prepares here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CHUNK = 32  # records a lane takes at a time: a few milliseconds of work
 CHUNK_BYTES = 8 << 20  # of image files; a chunk of large ones is shorter
 CHUNKS_AHEAD = 3  # beside the one in each lane: 4 MB of inputs
+THREADS = 2  # lanes of this process; measured on two cores, a process for the second is slower
 MOST = 8  # lanes unless told: more than the calling thread can feed
 FEW = 2000  # records that are prepared before another process has started
 
@@ -47,7 +48,7 @@ def prepare_all(data: Iterable[RawSample], workers: int = 1) -> Generator[Prepar
 
     Args:
         data: The records; read by the calling thread only.
-        workers: Lanes: a thread, and a process for each further one.
+        workers: Lanes: up to two threads, and a process for each further one.
 
     Raises:
         WorkerError: If a process cannot be started or ends.
@@ -80,8 +81,9 @@ def manifest_of(data: Data, on_progress: Progress | None = None) -> Manifest:
 def _lanes(stack: contextlib.ExitStack, count: int) -> Lane:
     """Return what prepares a chunk in whichever lane is free; there is one for each thread."""
     idle: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-    idle.put(_here)
-    for _ in range(count - 1):
+    for _ in range(min(count, THREADS)):
+        idle.put(_here)
+    for _ in range(count - THREADS):
         worker = Worker(CHUNK)
         stack.callback(worker.close)
         idle.put(_beside(worker))

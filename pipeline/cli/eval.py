@@ -44,8 +44,8 @@ _workers = click.option(
     "--workers",
     type=click.IntRange(min=1, max=64),
     metavar="N",
-    help="Lanes that prepare records: a thread, and a process for each further one. Unless told "
-    "one a core, but one only for few records or beside a model on the CPU.",
+    help="Lanes that prepare records: up to two threads, and a process for each further one. "
+    "Unless told one a core, but one only for few records or beside a model on the CPU.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ROOT / "tests" / "data" / "words"
-LANES = pytest.mark.parametrize("workers", [1, 2, 3])
+LANES = pytest.mark.parametrize("workers", [1, 2, 4])
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_gives_what_prepare_gives_in_order(stored: list[RawSample], workers: int
 
 @pytest.mark.usefixtures("started")
 def test_processes_do_the_work(stored: list[RawSample], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most of it: a plain thread and two processes take what comes."""
+    """Most of it: two threads and three processes take what comes."""
     here: list[int] = []
 
     def slow(sample: RawSample) -> Prepared:
@@ -90,7 +90,7 @@ def test_processes_do_the_work(stored: list[RawSample], monkeypatch: pytest.Monk
         return prepare(sample)
 
     monkeypatch.setattr(ahead, "prepare", slow)
-    assert len(list(prepare_all(stored, 3))) == len(stored)
+    assert len(list(prepare_all(stored, 5))) == len(stored)
     assert 0 < len(here) < len(stored) / 2
 
 
@@ -151,7 +151,7 @@ def test_a_process_that_dies_is_one_line_and_one_that_hangs_does_not_hold_the_en
     stored: list[RawSample], kind: signal.Signals
 ) -> None:
     before = children()
-    prepared = prepare_all(stored * 4, 2)
+    prepared = prepare_all(stored * 4, 3)
     next(prepared)
     (worker,) = children() - before
     os.kill(worker, kind)
@@ -166,9 +166,9 @@ def test_a_process_that_dies_is_one_line_and_one_that_hangs_does_not_hold_the_en
 @pytest.mark.usefixtures("started")
 def test_processes_end_with_the_work_and_when_it_is_left(stored: list[RawSample]) -> None:
     before = children()
-    list(prepare_all(stored, 3))
+    list(prepare_all(stored, 4))
     assert children() == before
-    prepared = prepare_all(stored, 3)
+    prepared = prepare_all(stored, 4)
     next(prepared)
     assert len(children() - before) == 2
     prepared.close()
