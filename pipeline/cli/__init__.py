@@ -6,7 +6,6 @@ package raises on purpose carry an ``exit_code`` and end here in one line.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import os
@@ -15,7 +14,6 @@ from typing import Any
 
 import click
 
-GC_THRESHOLDS = (100_000, 50, 50)
 COMMANDS = {
     "list": ("pipeline.cli.catalogue", "list_passes", "List the passes, grouped by purpose."),
     "explain": ("pipeline.cli.catalogue", "explain", "Print the page of a pass."),
@@ -113,9 +111,6 @@ def cli(ctx: click.Context, verbose: int, *, traceback: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
-    # A large model is a million small objects that stay: looked over after every 700 new ones, they
-    # took an eighth of the time of a diff.
-    gc.set_threshold(*GC_THRESHOLDS)
     sys.exit(_invoke(sys.argv[1:] if argv is None else argv))
 
 

@@ -52,6 +52,7 @@ def diff_tensors(
 
 def _compared(a: ir.Model, b: ir.Model, oracle: Oracle, *, noise: bool) -> list[TensorDifference]:
     """Return the difference of every shared tensor."""
+    from onnx_passes.core.collection import rare_collections
     from onnx_passes.numerics.runner import Runner
     from onnx_passes.numerics.tensors import compare_tensors, shared_names
 
@@ -59,7 +60,7 @@ def _compared(a: ir.Model, b: ir.Model, oracle: Oracle, *, noise: bool) -> list[
 
     def compared(kind: type[AnyRunner]) -> list[TensorDifference]:
         found: list[TensorDifference] = []
-        with progress("tensors", total) as meter:
+        with rare_collections(), progress("tensors", total) as meter:
             for tensor in compare_tensors(a, b, oracle.first_feeds, noise=noise, kind=kind):
                 found.append(tensor)
                 meter.update(len(found), total)
