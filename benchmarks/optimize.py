@@ -61,7 +61,8 @@ def work(source, target):
     "onnxscript": """
 import onnx_ir, onnxscript.optimizer
 def work(source, target):
-    onnx_ir.save(onnxscript.optimizer.optimize(onnx_ir.load(source)), target)
+    model = onnxscript.optimizer.optimize(onnx_ir.load(source))
+    onnx_ir.save(model, target, external_data=LARGE.get("location"))
 """,
     "onnxoptimizer": """
 import onnx, onnxoptimizer
