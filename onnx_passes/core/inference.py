@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_passes.core.skeleton import skeleton
-from onnx_passes.core.values import main_graphs
+from onnx_passes.core.values import main_graphs, subgraphs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import onnx
     import onnx_ir as ir
@@ -21,6 +21,7 @@ def infer(
 
     The main graph and its sub-graphs are covered. Data is propagated, so that the shape a Reshape
     computes from a Shape is known. A model that onnx cannot infer at all gives an empty result.
+    Values share shapes, which are frozen: what goes into a model is a copy.
 
     Args:
         model: It is not changed.
@@ -59,12 +60,13 @@ class _Reader:
         key = info.type.SerializeToString()
         if key not in self._known:
             value = ir.serde.deserialize_value_info_proto(info, None)
+            if value.shape is not None:
+                value.shape.freeze()
             if type(value.type) is not ir.TensorType or value.type.denotation:
                 return value
             self._known[key] = value.type.dtype, value.shape
         dtype, shape = self._known[key]
-        copy = None if shape is None else shape.copy()
-        return ir.Value(name=name, type=ir.TensorType(dtype), shape=copy)
+        return ir.Value(name=name, type=ir.TensorType(dtype), shape=shape)
 
 
 def _forget_shapes(graph: onnx.GraphProto) -> None:
@@ -82,24 +84,22 @@ def _collect(
     graph: ir.Graph, proto: onnx.GraphProto, found: dict[ir.Value, ir.Value], reader: _Reader
 ) -> None:
     """Read what is known of the results of the nodes of ``graph`` from its proto."""
-    import onnx_ir as ir
-
     infos = {info.name: info for info in (*proto.value_info, *proto.output)}
-    for node, twin in zip(graph, proto.node, strict=True):
+    for place, node in enumerate(graph):
         for value in node.outputs:
             if reader.wanted(value):
                 found[value] = reader.value(infos.get(value.name or ""), value.name)
-        if not node.attributes:
-            continue
-        attributes = {item.name: item for item in twin.attribute}
-        for name, attribute in node.attributes.items():
-            if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-                _collect(attribute.as_graph(), attributes[name].g, found, reader)
-            elif attribute.type == ir.AttributeType.GRAPHS and not attribute.is_ref():
-                for inner, other in zip(
-                    attribute.as_graphs(), attributes[name].graphs, strict=True
-                ):
-                    _collect(inner, other, found, reader)
+        if node.attributes.data and (held := list(subgraphs(node))):
+            for inner, twin in zip(held, _graphs_of(proto.node[place]), strict=True):
+                _collect(inner, twin, found, reader)
+
+
+def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs that are attributes of ``node``, in the order of :func:`subgraphs`."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def is_invented(dim: int | ir.SymbolicDim) -> bool:

@@ -133,5 +133,5 @@ def measure(model: ir.Model) -> Measure:
     from onnx_passes.core.model_io import initializer_bytes
     from onnx_passes.core.values import graphs
 
-    operators = Counter(node.op_type for graph in graphs(model) for node in graph)
+    operators = Counter([node.op_type for graph in graphs(model) for node in graph])
     return Measure(dict(operators), initializer_bytes(model))

@@ -1,7 +1,8 @@
 """A run whose numbers nobody asked for: one model, edited in place, and one check at its end.
 
 Structure is checked once, for the last model. Passes of the catalogue say whether they changed
-something, and are measured together, at the end of a group and of the run; others one by one.
+something, and are measured together: at the end of the run, and of each round of a group but the
+first that they say has changed something. Others are measured one by one.
 Where a measurement contradicts them, or anything else leaves a doubt, the run counts for nothing:
 the careful one takes its place and finds out which pass is to blame.
 """
@@ -9,6 +10,7 @@ the careful one takes its place and finds out which pass is to blame.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from onnx_passes.core.contract import PassResult, UsageError
@@ -18,10 +20,12 @@ from onnx_passes.core.isolate import run_isolated
 from onnx_passes.core.model_io import clone
 from onnx_passes.core.outcome import Outcome, Verdict, measure
 from onnx_passes.core.trial import Trial
+from onnx_passes.core.values import known_to_be_flat, main_graphs
 from onnx_passes.core.walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import onnx_ir as ir
 
@@ -70,6 +74,7 @@ class _Quick(Walk):
         super().__init__(settings, model, fingerprint, self._fingerprinter.measure())
         self._measured = fingerprint
         self._unverified = False
+        self._flat = _is_flat(model)
 
     def settle(self) -> None:
         """Measure what the passes since the last measurement said, together."""
@@ -87,12 +92,14 @@ class _Quick(Walk):
         if not believed:
             self.settle()
         started = time.perf_counter()
-        result = self._execute(item)
+        with self._known(believed=believed):
+            result = self._execute(item)
         trial = Trial(item, self.model, result, time.perf_counter() - started)
         self._unverified |= believed
         fingerprint = self.fingerprint
         if not believed:
             fingerprint = self._measured = self._fingerprint()
+            self._flat = _is_flat(self.model)
         elif result.rewritten:
             fingerprint = (object(),)  # like no other: it stands for what is measured later
         if fingerprint == self.fingerprint:
@@ -103,6 +110,10 @@ class _Quick(Walk):
         self.fingerprint, trial.measure = fingerprint, self._size()
         self._record(trial, "not checked", UNCHECKED)
 
+    def _known(self, *, believed: bool) -> AbstractContextManager[None]:
+        """Return the block in which a flat model is known to be flat: our passes nest no graph."""
+        return known_to_be_flat(self.model.graph) if self._flat and believed else nullcontext()
+
     def _fingerprint(self) -> Fingerprint:
         self._unverified = False
         try:
@@ -112,7 +123,8 @@ class _Quick(Walk):
 
     def _size(self) -> Measure:
         try:
-            return measure(self.model)
+            with self._known(believed=True):
+                return measure(self.model)
         except Exception as error:
             raise _DoubtError from error
 
@@ -139,3 +151,8 @@ class _Quick(Walk):
         step = trial.step(len(self.steps) + 1, self.size, verdict, reason, kept=kept)
         self.steps.append(step)
         self.size = step.after
+
+
+def _is_flat(model: ir.Model) -> bool:
+    """Return whether no node of the main graph holds a graph."""
+    return not any(graph is not model.graph for graph in main_graphs(model))

@@ -5,18 +5,17 @@ Large tensors are left out, so that a model of several gigabytes is written in m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+import onnx
 import onnx_ir as ir
 
 from onnx_passes.core.contract import label
 from onnx_passes.core.values import main_graphs, subgraphs
 
-if TYPE_CHECKING:
-    import onnx
-
 # Small initializers may be shapes or axes, which shape inference reads; larger ones are weights.
 _MAX_CHECKED_BYTES = 1024
+_WHOLE = (ir.AttributeType.INT, ir.AttributeType.INTS)
 
 
 def skeleton(model: ir.Model) -> onnx.ModelProto:
@@ -59,22 +58,38 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
 def _write_nodes(graph: ir.Graph, proto: onnx.GraphProto) -> None:
     """Write the nodes and the types of what they make: most of both are alike, and plain."""
     types: dict[tuple[object, ...], onnx.TypeProto] = {}
+    attributes: dict[tuple[object, ...], onnx.AttributeProto] = {}
+    add_node, add_info = proto.node.add, proto.value_info.add
     for node in graph:
-        twin = proto.node.add()
-        if node.attributes.data or node.metadata_props or node.overload:
-            ir.serde.serialize_node_into(twin, node)
+        if node.metadata_props or node.overload:
+            ir.serde.serialize_node_into(add_node(), node)
         else:
-            twin.op_type = node.op_type
+            twin = add_node(
+                op_type=node.op_type,
+                input=[value.name if value is not None else "" for value in node.inputs],
+                output=[value.name for value in node.outputs],
+            )
             for name, text in (("domain", node.domain), ("name", node.name)):
                 if text:
                     setattr(twin, name, text)
-            twin.input.extend([value.name if value is not None else "" for value in node.inputs])
-            twin.output.extend([value.name for value in node.outputs])
+            for attribute in node.attributes.data.values():
+                twin.attribute.append(_attribute_of(attribute, attributes))
         for value in node.outputs:
             if value.type is not None and value.name and not value.is_graph_output():
-                info = proto.value_info.add()
-                info.name = value.name
-                info.type.CopyFrom(_type_of(value, types))
+                add_info(name=value.name, type=_type_of(value, types))
+
+
+def _attribute_of(
+    attribute: ir.Attr, attributes: dict[tuple[object, ...], onnx.AttributeProto]
+) -> onnx.AttributeProto:
+    """Return an attribute; ``attributes`` remembers those of whole numbers."""
+    if attribute.type not in _WHOLE or attribute.is_ref():
+        return ir.serde.serialize_attribute(attribute)
+    value = attribute.value
+    key = attribute.name, attribute.type, value if isinstance(value, int) else tuple(value)
+    if key not in attributes:
+        attributes[key] = ir.serde.serialize_attribute(attribute)
+    return attributes[key]
 
 
 def _type_of(value: ir.Value, types: dict[tuple[object, ...], onnx.TypeProto]) -> onnx.TypeProto:
@@ -83,9 +98,16 @@ def _type_of(value: ir.Value, types: dict[tuple[object, ...], onnx.TypeProto]) -
     if type(kind) is not ir.TensorType or kind.denotation:
         return ir.serde.serialize_value(value).type
     key = kind.dtype, *(() if shape is None else ("shape", *shape.dims))
-    if key not in types:
-        types[key] = ir.serde.serialize_value(value).type
-    return types[key]
+    found = types.get(key)
+    if found is None:
+        found = types[key] = onnx.TypeProto()
+        found.tensor_type.elem_type = kind.dtype.value
+        if shape is not None:
+            found.tensor_type.shape.SetInParent()
+            add = found.tensor_type.shape.dim.add
+            for dim in shape.dims:
+                add(dim_value=dim) if isinstance(dim, int) else add(dim_param=dim.value)
+    return found
 
 
 def _refuse_broken(model: ir.Model) -> None:

@@ -6,6 +6,8 @@ its name, type and shape, and where it cannot, there is a reason.
 
 from __future__ import annotations
 
+import contextlib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -21,6 +23,21 @@ RANDOM_OPERATORS = frozenset(
     }
 )
 
+_flat: ContextVar[ir.Graph | None] = ContextVar("flat", default=None)
+
+
+@contextlib.contextmanager
+def known_to_be_flat(graph: ir.Graph) -> Iterator[None]:
+    """Within the block, search ``graph`` for no graph inside its nodes: there is none.
+
+    The search is most of what a pass costs that finds nothing to do.
+    """
+    token = _flat.set(graph)
+    try:
+        yield
+    finally:
+        _flat.reset(token)
+
 
 def graphs(model: ir.Model) -> Iterator[ir.Graph]:
     """Yield the main graph, the body of each function, and the sub-graphs of them all."""
@@ -35,6 +52,9 @@ def main_graphs(model: ir.Model) -> Iterator[ir.Graph]:
 
 def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Yield each node of ``graph`` and, right after it, those of the graphs inside it."""
+    if graph is _flat.get():
+        yield from graph
+        return
     for node in graph:
         yield node
         if node.attributes.data:
@@ -48,6 +68,8 @@ def with_inner(graph: ir.Graph) -> Iterator[ir.Graph]:
     ``onnx_ir`` has this too, several times slower: half the passes spent most of their time there.
     """
     yield graph
+    if graph is _flat.get():
+        return
     for node in graph:
         if node.attributes.data:  # a plain dictionary: this is asked of each node, by each pass
             for inner in subgraphs(node):

@@ -74,10 +74,11 @@ class Walk(abc.ABC):
                 self._visit(item)
 
     def _repeat(self, group: Repeat) -> None:
-        for _ in range(MAX_ROUNDS):
+        for done in range(MAX_ROUNDS):
             before = self.fingerprint
             self.run_items(group.items)
-            self.settle()
+            if done and self.fingerprint != before:  # nearly every first round changes something
+                self.settle()
             if self.fingerprint == before:
                 return
         _logger.warning("a repeated group still changed the model after %d rounds", MAX_ROUNDS)

@@ -51,7 +51,8 @@ def forget(before: Facts) -> None:
 
 def _complete(value: ir.Value, kind: ir.TypeProtocol | None, shape: ir.Shape | None) -> None:
     value.type = value.type or kind
-    value.shape = value.shape if value.shape is not None else shape
+    if value.shape is None and shape is not None:
+        value.shape = shape.copy()
 
 
 def _calls(model: ir.Model) -> dict[ir.Value, list[ir.Value]]:

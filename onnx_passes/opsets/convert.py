@@ -6,19 +6,19 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from onnx_passes.core.contract import Note, label
 from onnx_passes.core.names import Names
-from onnx_passes.core.values import all_nodes
-from onnx_passes.grid_sample.known import complete_inputs
+from onnx_passes.core.values import all_nodes, constant
+from onnx_passes.grid_sample.known import complete_inputs, forget
 from onnx_passes.opsets import forms, inputs
 from onnx_passes.opsets.site import Refusal, Site
 from onnx_passes.opsets.types import spread
-from onnx_passes.opsets.widened import WIDENED, fit, is_step, schema
+from onnx_passes.opsets.widened import WIDENED, fit, is_known_to_fit, is_step, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import onnx_ir as ir
+    from collections.abc import Callable, Iterator, Sequence
 
     Rule = Callable[[Site], None]
 
@@ -80,51 +80,120 @@ class Conversion:
 
 
 def convert(model: ir.Model, version: int) -> Conversion:
-    """Write ``model`` for opset ``version``; with a refusal the model is left half converted."""
-    done = Conversion()
+    """Write ``model`` for opset ``version``; with a refusal it stays as it is.
+
+    Nodes are rehearsed on copies first: only where none is refused is the model touched.
+    """
     roots = [model.graph, *(function.graph for function in model.functions.values())]
-    crossing = [node for root in roots for node in _crossing(root, version)]
-    complete_inputs(model, crossing)
+    crossing = {root: list(_crossing(root, version)) for root in roots}
+    before = complete_inputs(model, [node for nodes in crossing.values() for node in nodes])
     for root in roots:
-        spread(root, root.opset_imports.get("", version))
-    names = Names(model)
-    for root in roots:
+        before.update(spread(root, root.opset_imports.get("", version)))
+    rehearsal = _rehearse(crossing, version)
+    if rehearsal.refused:
+        forget(before)
+        return rehearsal
+    done, names = Conversion(), Names(model)
+    for root, nodes in crossing.items():
+        for node in nodes:
+            if node.graph is not None:  # no Constant that went with its only reader
+                _carry(node, _steps(root, version), names, done)
         if "" in root.opset_imports:
-            _convert(root, version, names, done)
             root.opset_imports[""] = version
+    if done.refused:
+        msg = f"refused after it was rehearsed: {done.refused[0].node}: {done.refused[0].text}"
+        raise RuntimeError(msg)
     return done
 
 
-def _crossing(root: ir.Graph, version: int) -> Iterator[ir.Node]:
+def _rehearse(crossing: dict[ir.Graph, list[ir.Node]], version: int) -> Conversion:
+    """Carry copies of the nodes that may be refused."""
+    done = Conversion()
+    stage = ir.Graph([], [], nodes=[], name="rehearsal")
+    names = Names(ir.Model(stage, ir_version=10))
+    for root, nodes in crossing.items():
+        steps = _steps(root, version)
+        for node in nodes:
+            if not _is_plain(node, steps):
+                _carry(_understudy(node, stage), steps, names, done)
+    return done
+
+
+def _steps(root: ir.Graph, version: int) -> range:
+    """Return the opsets whose changes lie on the way, in order."""
     source = root.opset_imports.get("", version)
-    steps = range(min(source, version) + 1, max(source, version) + 1)
+    return range(source, version, -1) if version < source else range(source + 1, version + 1)
+
+
+def _crossing(root: ir.Graph, version: int) -> Iterator[ir.Node]:
+    """Yield the nodes whose operators changed on the way."""
+    steps = _steps(root, version)
+    found: dict[str, bool] = {}
     for node in all_nodes(root):
-        if node.domain == "" and any(is_step(node.op_type, step) for step in steps):
+        kind = node.op_type
+        if kind not in found:
+            found[kind] = any(is_step(kind, step) for step in steps)
+        if found[kind] and node.domain == "":
             yield node
 
 
-def _convert(root: ir.Graph, version: int, names: Names, done: Conversion) -> None:
-    source = root.opset_imports[""]
-    down = version < source
-    refused: set[ir.Node] = set()
-    for step in range(source, version, -1) if down else range(source + 1, version + 1):
-        for node in list(all_nodes(root)):
-            if node.domain or node in refused or not is_step(node.op_type, step):
-                continue
-            name, op_type = label(node), node.op_type
-            try:
-                changed = _cross(node, step, names, down=down)
-            except Refusal as refusal:
-                refused.add(node)
-                done.refused.append(Note(name, str(refusal)))
-                continue
-            done.rewritten[op_type] += changed
+def _is_plain(node: ir.Node, steps: range) -> bool:
+    """Return whether ``node`` certainly crosses ``steps`` as it is."""
+    down = steps.step < 0
+    return all(
+        _rule(node.op_type, step, down=down) is None
+        and (node.op_type, step) in WIDENED
+        and (not down or is_known_to_fit(node, step - 1))
+        for step in steps
+        if is_step(node.op_type, step)
+    )
 
 
-def _cross(node: ir.Node, step: int, names: Names, *, down: bool) -> bool:
-    """Write ``node`` for the far side of ``step``; return whether it changed."""
+def _understudy(node: ir.Node, stage: ir.Graph) -> ir.Node:
+    """Return a copy of ``node`` on ``stage``, with copies of what it reads; graphs stay behind."""
+    inputs = [
+        value
+        and ir.Value(
+            name=value.name, type=value.type, shape=value.shape, const_value=constant(value)
+        )
+        for value in node.inputs
+    ]
+    outputs = [
+        ir.Value(name=value.name, type=value.type, shape=value.shape) for value in node.outputs
+    ]
+    nested = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    attributes = [item for item in node.attributes.values() if item.type not in nested]
+    version, name = node.version, node.name
+    kind = node.op_type
+    copy = ir.Node("", kind, inputs, attributes, outputs=outputs, version=version, name=name)
+    stage.append(copy)
+    return copy
+
+
+def _carry(node: ir.Node, steps: range, names: Names, done: Conversion) -> None:
+    """Take ``node``, and what is written for it on the way, across ``steps``."""
+    name = label(node)
+    pending = [(node, steps)]
+    try:
+        while pending:
+            one, ahead = pending.pop()
+            for place, step in enumerate(ahead):
+                kind = one.op_type
+                if one.domain or not is_step(kind, step):
+                    continue
+                changed, new = _cross(one, step, names, down=ahead.step < 0)
+                done.rewritten[kind] += changed
+                pending += [(other, ahead[place + 1 :]) for other in new]
+                if one.graph is None:
+                    break
+    except Refusal as refusal:
+        done.refused.append(Note(name, str(refusal)))
+
+
+def _cross(node: ir.Node, step: int, names: Names, *, down: bool) -> tuple[bool, Sequence[ir.Node]]:
+    """Write ``node`` for the far side of ``step``; return whether it changed, and new nodes."""
     opset = step - 1 if down else step
-    rule = RULES.get((node.op_type, step), (None, None))[0 if down else 1]
+    rule = _rule(node.op_type, step, down=down)
     if rule is None and schema(node.op_type, opset) is None:
         msg = f"opset {opset} has no {node.op_type}{_ADVICE.get(node.op_type, '')}"
         raise Refusal(msg)
@@ -132,22 +201,25 @@ def _cross(node: ir.Node, step: int, names: Names, *, down: bool) -> bool:
         msg = f"opset {step} changed {node.op_type}, and there is no rule for it"
         raise Refusal(msg)
     before = _says(node) if rule is not None or node.attributes.data else None
-    if rule is not None:
-        _apply(rule, node, names, opset)
+    new = _apply(rule, node, names, opset) if rule is not None else ()
     if down:
         if node.graph is not None:
             fit(node, opset)
     elif node.version is not None:
         node.version = opset
-    return before is not None and (node.graph is None or _says(node) != before)
+    return before is not None and (node.graph is None or _says(node) != before), new
+
+
+def _rule(op_type: str, step: int, *, down: bool) -> Rule | None:
+    return RULES.get((op_type, step), (None, None))[0 if down else 1]
 
 
 def _says(node: ir.Node) -> tuple[tuple[ir.Value | None, ...], dict[str, ir.Attr]]:
     return tuple(node.inputs), dict(node.attributes)
 
 
-def _apply(rule: Rule, node: ir.Node, names: Names, opset: int) -> None:
-    """Run a rule, and refuse what it wrote where ``opset`` does not take its types."""
+def _apply(rule: Rule, node: ir.Node, names: Names, opset: int) -> list[ir.Node]:
+    """Run a rule, refuse what it wrote where ``opset`` does not take its types; return that."""
     if any(attribute.is_ref() for attribute in node.attributes.values()):
         msg = "the caller of the function sets an attribute of it"
         raise Refusal(msg)
@@ -155,6 +227,7 @@ def _apply(rule: Rule, node: ir.Node, names: Names, opset: int) -> None:
     rule(site)
     if node.graph is not None:
         site.insert()
-        return
-    for new in site.emit.nodes:
-        fit(new, opset)
+    else:
+        for new in site.emit.nodes:
+            fit(new, opset)
+    return site.emit.nodes

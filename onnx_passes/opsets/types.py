@@ -12,9 +12,16 @@ from onnx_passes.opsets.widened import schema
 if TYPE_CHECKING:
     from onnx import defs
 
+    from onnx_passes.grid_sample.known import Facts
 
-def spread(root: ir.Graph, opset: int) -> None:
-    """Write the type of each output that is untyped and whose operator leaves no choice."""
+
+def spread(root: ir.Graph, opset: int) -> Facts:
+    """Write the type of each output that is untyped and whose operator leaves no choice.
+
+    Returns:
+        What was recorded of those before, for :func:`onnx_passes.grid_sample.known.forget`.
+    """
+    before: Facts = {}
     for node in all_nodes(root):
         if node.domain or all(value.type is not None for value in node.outputs):
             continue
@@ -22,7 +29,9 @@ def spread(root: ir.Graph, opset: int) -> None:
             continue
         for index, value in enumerate(node.outputs):
             if value.type is None and known.outputs:
+                before[value] = (None, value.shape)
                 value.type = _type(node, known, min(index, len(known.outputs) - 1))
+    return before
 
 
 def _type(node: ir.Node, known: defs.OpSchema, index: int) -> ir.TypeProtocol | None:

@@ -125,6 +125,11 @@ def fit(node: ir.Node, opset: int) -> None:
         _fitting.add(likeness)
 
 
+def is_known_to_fit(node: ir.Node, opset: int) -> bool:
+    """Return whether a node like this one fitted ``opset`` and nothing of it was dropped."""
+    return _likeness(node, opset) in _fitting
+
+
 # What nodes that fit have in common, by all that ``fit`` looks at; most nodes of a model are alike.
 _fitting: set[tuple[object, ...] | None] = set()
 

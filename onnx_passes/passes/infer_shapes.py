@@ -69,25 +69,24 @@ def _is_open(value: ir.Value) -> bool:
 
 def _learn(value: ir.Value, inferred: ir.Value) -> bool:
     """Add what ``inferred`` knows and ``value`` does not; return whether there was anything."""
-    before = value.type, value.shape
-    if value.type is None:
-        value.type = inferred.type
-    if inferred.shape is not None:
-        value.shape = _merged(value.shape, inferred.shape)
-    return (value.type, value.shape) != before
+    learnt = False
+    if value.type is None and inferred.type is not None:
+        value.type, learnt = inferred.type, True
+    shape = None if inferred.shape is None else _merged(value.shape, inferred.shape)
+    if shape is not None:
+        value.shape, learnt = shape, True
+    return learnt
 
 
-def _merged(known: ir.Shape | None, inferred: ir.Shape) -> ir.Shape:
+def _merged(known: ir.Shape | None, inferred: ir.Shape) -> ir.Shape | None:
+    """Return the shape of which more is known than of either, or None if ``known`` says it all."""
     if known is None:
-        if not any(map(is_invented, inferred)):
-            return inferred
         return ir.Shape([None if is_invented(dim) else dim for dim in inferred])
     if known.rank() != inferred.rank():
-        return known
-    return ir.Shape(
-        old if not is_invented(old) or is_invented(new) else new
-        for old, new in zip(known, inferred, strict=True)
-    )
+        return None
+    pairs = zip(known, inferred, strict=True)
+    dims = tuple([new if is_invented(old) and not is_invented(new) else old for old, new in pairs])
+    return None if dims == known.dims else ir.Shape(dims)
 
 
 def _why_unknown(value: ir.Value, node: ir.Node) -> str | None:

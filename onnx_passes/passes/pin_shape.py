@@ -146,7 +146,7 @@ def _bound(dim: int | ir.SymbolicDim, symbols: Mapping[str, int]) -> int | ir.Sy
 def _merged(known: ir.Shape | None, inferred: ir.Shape) -> ir.Shape | None:
     """Return ``known`` with the sizes that were inferred; no symbol is taken over."""
     if known is None:
-        return inferred if inferred.is_static() else None
+        return inferred.copy() if inferred.is_static() else None
     if known.is_static() or known.rank() != inferred.rank():
         return known
     return ir.Shape(

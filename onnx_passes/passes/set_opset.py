@@ -88,15 +88,10 @@ class SetOpset(Pass):
         if refusal := _why_not(sources):
             result.skipped.append(Note("model", refusal))
             return result
-        # On a copy, whose tensors are shared: the model changes wholly or not at all.
-        copy = model.clone()
-        done = convert(copy, self.version)
+        done = convert(model, self.version)
         if done.refused:
             result.skipped.extend(done.refused)
             return result
-        model.graph = copy.graph
-        model.functions.clear()
-        model.functions.update(copy.functions)
         changes = sorted(done.rewritten.items())
         counts = ", ".join(f"{kind} {count}" for kind, count in changes if count)
         path = f"opset {', '.join(map(str, sorted(sources)))} -> {self.version}"

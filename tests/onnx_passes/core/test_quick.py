@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 TEXT = "g (float[2] x) => (float[2] y) { i = Identity(x) a = Relu(i) y = Neg(a) }"
 
+NESTED = """g (float[2] x) => (float[2] y) {
+    sum = ReduceSum(x)
+    some = Cast <to = 9> (sum)
+    y = If (some) <
+        then_branch = t () => (float[2] v) { j = Identity(x) v = Neg(j) },
+        else_branch = e () => (float[2] w) { w = Abs(x) }
+    >
+}"""
+
 
 def summary(outcome: Outcome) -> list[tuple[str, str]]:
     return [(step.name, step.verdict) for step in outcome.steps]
@@ -35,31 +44,43 @@ def rename(model: ir.Model) -> None:
     model.graph.outputs[0].name = "z"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param(
-            "drop-unused,merge-transposes",
-            [("drop-unused", "not checked"), ("merge-transposes", "unchanged")],
-            id="with others that find nothing",
-        ),
-        pytest.param(
-            "(drop-identity,drop-unused)*",
-            [("drop-identity", "not checked"), ("drop-unused", "not checked")],
-            id="in the last round of a group",
-        ),
-    ],
-)
 def test_a_catalogue_pass_that_hides_its_changes_is_found_out(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[tuple[str, str]]
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lie(_: DropUnused, model: ir.Model) -> PassResult:
         model.graph[-1].name = f"{model.graph[-1].name}."
         return PassResult()
 
     monkeypatch.setattr(DropUnused, "run", lie)
-    outcome = optimize(lab.model(TEXT), text, check=False)
-    assert summary(outcome)[:2] == expected
+    outcome = optimize(lab.model(TEXT), "drop-unused,merge-transposes", check=False)
+    assert summary(outcome) == [("drop-unused", "not checked"), ("merge-transposes", "unchanged")]
+
+
+def test_passes_of_a_group_that_undo_each_other_end_with_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turn(_: DropUnused, model: ir.Model) -> PassResult:
+        node = model.graph[-1]
+        node.op_type = "Neg" if node.op_type == "Abs" else "Abs"
+        return PassResult([Note("model", "turned")])
+
+    monkeypatch.setattr(DropUnused, "run", turn)
+    group = "(drop-unused{},drop-identity,drop-unused{})*"
+    outcome = optimize(lab.model(TEXT), group, check=False)
+    assert len(outcome.steps) == 6  # of the careful run, whose second round changes nothing
+    assert lab.ops(outcome.model) == ["Relu", "Neg"]
+
+
+def test_graphs_inside_nodes_are_found_though_the_original_had_none(
+    lab: Lab, plant: Planter
+) -> None:
+    def nest(model: ir.Model) -> None:
+        model.graph = lab.model(NESTED).graph
+
+    passes = [*parse("drop-identity"), plant(nest, "nest"), *parse("drop-identity")]
+    outcome = optimize(lab.model(TEXT), passes, check=False)
+    assert summary(outcome)[-1] == ("drop-identity", "not checked")
+    assert not [node for node in outcome.model.graph.all_nodes() if node.op_type == "Identity"]
 
 
 def test_a_catalogue_pass_that_claims_what_it_did_not_is_found_out(
