@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Objects made since the last search, then searches of the younger generation per older one. A copy
 # of a graph has about twenty objects a node: what is dropped stays for a few copies at most.
-_THRESHOLDS = (500_000, 5, 4)
+_THRESHOLDS = (2_000_000, 2, 4)
 
 
 @contextlib.contextmanager

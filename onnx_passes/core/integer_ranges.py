@@ -24,6 +24,8 @@ _OF_TYPE: dict[ir.DataType | None, Bounds] = {
     ir.DataType.UINT16: (0, 2**16 - 1),
     ir.DataType.INT32: INT32,
 }
+# What they hold has no bounds here; most values of a network are of these types.
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 _MOVE_FIRST = {
     *("Cast", "Expand", "Flatten", "Gather", "GatherElements", "Identity", "Reshape", "Slice"),
     *("Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
@@ -43,8 +45,12 @@ def integer_ranges(model: ir.Model) -> dict[ir.Value, Bounds]:
     known: dict[ir.Value, Bounds] = {}
     for graph in graphs(model):
         for node in graph:
-            for value in (*node.inputs, *node.outputs):
-                if value is not None and value not in known:
+            values = [v for v in (*node.inputs, *node.outputs) if v is not None]
+            kinds = [value.dtype for value in values]
+            if _FLOATS.issuperset(kinds):
+                continue
+            for value, kind in zip(values, kinds, strict=True):
+                if kind not in _FLOATS and value not in known:
                     _note(value, known)
             bounds = None if node.domain else _made(node, known)
             for value in node.outputs:

@@ -97,38 +97,40 @@ def _type_of(value: ir.Value, types: dict[tuple[object, ...], onnx.TypeProto]) -
     kind, shape = value.type, value.shape
     if type(kind) is not ir.TensorType or kind.denotation:
         return ir.serde.serialize_value(value).type
-    key = kind.dtype, *(() if shape is None else ("shape", *shape.dims))
+    dims = None if shape is None else [d if isinstance(d, int) else d.value for d in shape.dims]
+    key = (kind.dtype,) if dims is None else (kind.dtype, "shape", *dims)
     found = types.get(key)
     if found is None:
         found = types[key] = onnx.TypeProto()
         found.tensor_type.elem_type = kind.dtype.value
-        if shape is not None:
+        if dims is not None:
             found.tensor_type.shape.SetInParent()
             add = found.tensor_type.shape.dim.add
-            for dim in shape.dims:
-                add(dim_value=dim) if isinstance(dim, int) else add(dim_param=dim.value)
+            for dim in dims:
+                add(dim_value=dim) if isinstance(dim, int) else add(dim_param=dim)
     return found
 
 
 def _refuse_broken(model: ir.Model) -> None:
     """Raise unless each value that is read was made before, and each that is made has a name."""
     for root in (model.graph, *(function.graph for function in model.functions.values())):
-        _refuse_broken_graph(root, set())
+        _refuse_broken_graph(root, {None})
 
 
-def _refuse_broken_graph(graph: ir.Graph, made: set[ir.Value]) -> None:
+def _refuse_broken_graph(graph: ir.Graph, made: set[ir.Value | None]) -> None:
     made.update(graph.inputs, graph.initializers.values())
     for node in graph:
-        for value in node.inputs:
-            if value is not None and value not in made:
-                msg = f"{label(node)} reads {value.name!r}, which nothing before it makes"
-                raise ValueError(msg)
-        for inner in subgraphs(node):
+        if not made.issuperset(node.inputs):
+            value = next(value for value in node.inputs if value is not None and value not in made)
+            msg = f"{label(node)} reads {value.name!r}, which nothing before it makes"
+            raise ValueError(msg)
+        for inner in subgraphs(node) if node.attributes.data else ():
             _refuse_broken_graph(inner, made)
-        if any(value.name is None for value in node.outputs):
-            msg = f"an output of {label(node)} has no name"
-            raise ValueError(msg)  # saving would not give it one
-        made.update(node.outputs)
+        for value in node.outputs:
+            if value.name is None:
+                msg = f"an output of {label(node)} has no name"
+                raise ValueError(msg)  # saving would not give it one
+            made.add(value)
     for value in graph.outputs:
         if value not in made:
             msg = f"nothing makes the graph output {value.name!r}"

@@ -30,17 +30,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TO_THE_END = 2**31 - 1  # The least end that the Slice specification calls "to the end".
+_SHARED = 64  # elements, at most
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 _TRUE_CONSTANTS = 4  # In older IR versions each initializer is a graph input.
 
 
 def operators(model: ir.Model, *op_types: str) -> Iterator[tuple[ir.Node, int]]:
     """Yield the nodes of these operators, see :func:`is_operator`, each with its opset."""
+    wanted = frozenset(op_types)  # most nodes are others: they must cost next to nothing
     functions = ((item.graph, item.opset_imports) for item in model.functions.values())
     for root, imports in ((model.graph, model.opset_imports), *functions):
         for graph in list(with_inner(root)):
             for node in graph:
-                if is_operator(node, *op_types):
+                if node.op_type in wanted and is_operator(node, *op_types):
                     yield node, imports.get("", 0)
 
 
@@ -49,9 +51,10 @@ def is_operator(node: ir.Node | None, *op_types: str) -> bool:
 
     In a function an attribute may refer to what the call gives; such a node is not spelled out.
     """
-    if node is None or node.domain != "" or node.op_type not in op_types:
+    if node is None or node.op_type not in op_types or node.domain != "":
         return False
-    return not any(item.is_ref() for item in node.attributes.values())
+    attributes = node.attributes.data  # a plain dictionary: this is asked of each node
+    return not attributes or not any(item.is_ref() for item in attributes.values())
 
 
 def maker(value: ir.Value | None, *op_types: str) -> ir.Node | None:
@@ -70,7 +73,8 @@ def constant_integers(value: ir.Value | None) -> list[int] | None:
     tensor = constant(value)
     if tensor is None or tensor.dtype not in _INTEGERS:
         return None
-    return [int(item) for item in tensor.numpy().reshape(-1)]
+    found: list[int] = tensor.numpy().reshape(-1).tolist()
+    return found
 
 
 def integers(
@@ -147,6 +151,7 @@ class Constants:
     def __init__(self, model: ir.Model) -> None:
         """Note where an initializer may stand: not in a function, not before IR version 4."""
         self._model = model
+        self._made: dict[tuple[object, ...], ir.Value] = {}
         self._holders = set(main_graphs(model)) if model.ir_version >= _TRUE_CONSTANTS else set()
 
     @functools.cached_property
@@ -161,12 +166,20 @@ class Constants:
     def array(
         self, node: ir.Node, hint: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
     ) -> ir.Value:
-        """Return a constant that ``node`` may read, named after the node's output."""
+        """Return a constant that ``node`` may read, named after the output of its first reader.
+
+        Small ones that are equal are one initializer.
+        """
+        graph = node.graph
+        key = graph, array.dtype, array.shape, array.tobytes() if array.size <= _SHARED else None
+        known = self._made.get(key) if key[-1] is not None else None
+        if known is not None and known.is_initializer():
+            return known
         name = fresh_name(f"{node.outputs[0].name}_{hint}", self.names)
         tensor = ir.Tensor(array, name=name)
-        graph = node.graph
         if graph in self._holders and graph is not None:
-            return new_initializer(graph, name, tensor)
+            self._made[key] = made = new_initializer(graph, name, tensor)
+            return made
         kind, shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
         output = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
         node.prepend(ir.node("Constant", [], {"value": tensor}, outputs=[output]))

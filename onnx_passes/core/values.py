@@ -91,13 +91,16 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
 
     An initializer that is also a graph input is a default, not a constant.
     """
-    if value is None or value.is_graph_input():
+    if value is None:
         return None
     node = value.producer()
-    if node is not None and (node.domain, node.op_type) == ("", "Constant"):
-        held = node.attributes.get("value")
-        if held is not None and not held.is_ref():
-            return held.as_tensor()  # get_const_tensor would rename it, and looking is no edit
+    if node is None:
+        return None if value.is_graph_input() else value.const_value
+    if node.op_type != "Constant":  # first, since nearly all are others
+        return value.const_value
+    held = node.attributes.get("value") if node.domain == "" else None
+    if held is not None and not held.is_ref():
+        return held.as_tensor()  # get_const_tensor would rename it, and looking is no edit
     return ir.convenience.get_const_tensor(value)
 
 
@@ -166,14 +169,19 @@ def fresh_name(wish: str, names: set[str]) -> str:
     return name
 
 
-def is_read(value: ir.Value) -> bool:
-    """Return whether a node reads ``value``, in constant time.
+def reads(value: ir.Value) -> int:
+    """Return how often nodes read ``value``, in constant time.
 
     ``value.uses()`` copies all uses: asked of a constant that each node of a long chain reads,
     after each rewrite, that is quadratic.
     """
     uses = getattr(value, "_uses", None)  # onnx-ir 1.1 has no public way that copies nothing
-    return bool(value.uses() if uses is None else uses)
+    return len(value.uses() if uses is None else uses)
+
+
+def is_read(value: ir.Value) -> bool:
+    """Return whether a node reads ``value``, in constant time."""
+    return reads(value) > 0
 
 
 def new_initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:

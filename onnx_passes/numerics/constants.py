@@ -33,8 +33,9 @@ def copies(nodes: Sequence[ir.Node], model: ir.Model) -> tuple[ir.Model, Twins]:
             tensor = constant(value)
             if value is not None and value not in twins and tensor is not None:
                 # The tensor object stays with the model: serialising a copy would rename it.
-                data = ir.Tensor(tensor.numpy(), dtype=tensor.dtype)
-                twins[value] = new_initializer(graph, f"c{len(twins)}", data)
+                name = f"c{len(twins)}"
+                data = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
+                twins[value] = new_initializer(graph, name, data)
         for value in node.outputs:
             twins[value] = ir.Value(name=value.name and f"v{len(twins)}")
         inputs = [None if value is None else twins[value] for value in node.inputs]

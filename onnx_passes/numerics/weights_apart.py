@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from onnx_passes.core.values import is_read
+
 if TYPE_CHECKING:
     import onnx
 
@@ -24,6 +26,8 @@ _KINDS = "fiub"
 
 def split_weights(model: ir.Model) -> tuple[onnx.ModelProto, Arrays]:
     """Return ``model`` as a proto without its large weights, and these by name."""
+    if all(_stays(value) for graph in model.graphs() for value in graph.initializers.values()):
+        return ir.serde.serialize_model(model), {}
     copy = model.clone()
     arrays: Arrays = {}
     for graph in copy.graphs():
@@ -41,6 +45,14 @@ def split_weights(model: ir.Model) -> tuple[onnx.ModelProto, Arrays]:
             elif isinstance(tensor, ir.ExternalTensor):
                 value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
     return ir.serde.serialize_model(copy), arrays
+
+
+def _stays(value: ir.Value) -> bool:
+    """Return whether an initializer is written just as it is; writing gives a tensor its name."""
+    tensor = value.const_value
+    if tensor is None or isinstance(tensor, ir.ExternalTensor) or not is_read(value):
+        return False
+    return tensor.name == value.name and not can_travel_apart(tensor)
 
 
 def can_travel_apart(tensor: ir.TensorProtocol) -> bool:

@@ -15,10 +15,19 @@ from onnx_passes.grid_sample.known import complete_inputs, forget
 from onnx_passes.opsets import forms, inputs
 from onnx_passes.opsets.site import Refusal, Site
 from onnx_passes.opsets.types import spread
-from onnx_passes.opsets.widened import WIDENED, fit, is_known_to_fit, is_step, schema
+from onnx_passes.opsets.widened import (
+    WIDENED,
+    fit,
+    is_known_to_fit,
+    is_step,
+    likeness,
+    schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from onnx_passes.opsets.widened import Likeness
 
     Rule = Callable[[Site], None]
 
@@ -89,12 +98,13 @@ def convert(model: ir.Model, version: int) -> Conversion:
     before = complete_inputs(model, [node for nodes in crossing.values() for node in nodes])
     for root in roots:
         before.update(spread(root, root.opset_imports.get("", version)))
-    rehearsal = _rehearse(crossing, version)
+    hard = {root: _hard(nodes, _steps(root, version)) for root, nodes in crossing.items()}
+    rehearsal = _rehearse(hard, version)
     if rehearsal.refused:
         forget(before)
         return rehearsal
     done, names = Conversion(), Names(model)
-    for root, nodes in crossing.items():
+    for root, nodes in hard.items():
         for node in nodes:
             if node.graph is not None:  # no Constant that went with its only reader
                 _carry(node, _steps(root, version), names, done)
@@ -106,16 +116,14 @@ def convert(model: ir.Model, version: int) -> Conversion:
     return done
 
 
-def _rehearse(crossing: dict[ir.Graph, list[ir.Node]], version: int) -> Conversion:
+def _rehearse(hard: dict[ir.Graph, list[ir.Node]], version: int) -> Conversion:
     """Carry copies of the nodes that may be refused."""
     done = Conversion()
     stage = ir.Graph([], [], nodes=[], name="rehearsal")
     names = Names(ir.Model(stage, ir_version=10))
-    for root, nodes in crossing.items():
-        steps = _steps(root, version)
+    for root, nodes in hard.items():
         for node in nodes:
-            if not _is_plain(node, steps):
-                _carry(_understudy(node, stage), steps, names, done)
+            _carry(_understudy(node, stage), _steps(root, version), names, done)
     return done
 
 
@@ -137,16 +145,36 @@ def _crossing(root: ir.Graph, version: int) -> Iterator[ir.Node]:
             yield node
 
 
+def _hard(nodes: list[ir.Node], steps: range) -> list[ir.Node]:
+    """Return the nodes of which it is not certain that they cross ``steps`` as they are."""
+    plain: dict[Likeness, bool] = {}
+    hard = []
+    for node in nodes:
+        alike = likeness(node)
+        if alike is not None and alike not in plain:
+            plain[alike] = _is_plain(node, steps)
+        if alike is None or not plain[alike]:
+            hard.append(node)
+    return hard
+
+
 def _is_plain(node: ir.Node, steps: range) -> bool:
-    """Return whether ``node`` certainly crosses ``steps`` as it is."""
+    """Return whether nodes like this one certainly cross ``steps`` as they are; a copy tries."""
+    crossed = [step for step in steps if is_step(node.op_type, step)]
     down = steps.step < 0
-    return all(
-        _rule(node.op_type, step, down=down) is None
-        and (node.op_type, step) in WIDENED
-        and (not down or is_known_to_fit(node, step - 1))
-        for step in steps
-        if is_step(node.op_type, step)
-    )
+    if any(_rule(node.op_type, step, down=down) is not None for step in crossed):
+        return False
+    if any((node.op_type, step) not in WIDENED for step in crossed):
+        return False
+    if not down:
+        return True
+    copy = _understudy(node, ir.Graph([], [], nodes=[], name="trial"))
+    try:
+        for step in crossed:
+            fit(copy, step - 1)
+    except Refusal:
+        return False
+    return all(is_known_to_fit(likeness(node), step - 1) for step in crossed)
 
 
 def _understudy(node: ir.Node, stage: ir.Graph) -> ir.Node:

@@ -9,7 +9,7 @@ schemas tell. The table is made by hand: no schema tells whether the meaning cha
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import onnx_ir as ir
 
@@ -38,6 +38,9 @@ _BY_STEP = {
     20: "ConstantOfShape IsInf IsNaN ReduceMax ReduceMin",
 }
 WIDENED = {(kind, step) for step, kinds in _BY_STEP.items() for kind in kinds.split()}
+
+
+Likeness: TypeAlias = "tuple[object, ...]"
 
 
 @functools.cache
@@ -98,8 +101,8 @@ def fit(node: ir.Node, opset: int) -> None:
     Raises:
         Refusal: If ``node`` uses what the operator's version of ``opset`` does not have.
     """
-    likeness = _likeness(node, opset)
-    if likeness in _fitting:
+    before = likeness(node)
+    if (before, opset) in _fitting:
         return
     older, newer = _limits(node.op_type, opset), _limits(node.op_type, opset + 1)
     if older is None or newer is None:
@@ -121,21 +124,24 @@ def fit(node: ir.Node, opset: int) -> None:
             raise Refusal(msg)
     _fit_types(node.inputs, older.inputs, newer.inputs, opset)
     _fit_types(node.outputs, older.outputs, newer.outputs, opset)
-    if likeness is not None and likeness == _likeness(node, opset):  # no attribute was dropped
-        _fitting.add(likeness)
+    if before is not None and before == likeness(node):  # no attribute was dropped
+        _fitting.add((before, opset))
 
 
-def is_known_to_fit(node: ir.Node, opset: int) -> bool:
-    """Return whether a node like this one fitted ``opset`` and nothing of it was dropped."""
-    return _likeness(node, opset) in _fitting
+def is_known_to_fit(alike: Likeness | None, opset: int) -> bool:
+    """Return whether a node of this likeness fitted ``opset`` and nothing of it was dropped."""
+    return (alike, opset) in _fitting
 
 
-# What nodes that fit have in common, by all that ``fit`` looks at; most nodes of a model are alike.
-_fitting: set[tuple[object, ...] | None] = set()
+_fitting: set[tuple[Likeness, int]] = set()
 
 
-def _likeness(node: ir.Node, opset: int) -> tuple[object, ...] | None:
-    """Return operator, attribute names and types, or None if other things count too."""
+def likeness(node: ir.Node) -> Likeness | None:
+    """Return what nodes that fit alike have in common: most nodes of a model are alike.
+
+    It is all that :func:`fit` looks at: operator, attribute names and types. None where other
+    things count too.
+    """
     if node.version is not None:
         return None
     types: list[object] = []
@@ -146,7 +152,7 @@ def _likeness(node: ir.Node, opset: int) -> tuple[object, ...] | None:
             types.append(value.type.dtype)
         else:
             return None
-    return (node.op_type, opset, *node.attributes.data, *types)
+    return (node.op_type, *node.attributes.data, *types)
 
 
 def _count(used: Sequence[ir.Value | None]) -> int:

@@ -99,6 +99,8 @@ def _drop_initializers(graph: ir.Graph, result: PassResult) -> None:
 
 def _drop_functions(model: ir.Model, result: PassResult) -> None:
     before = list(model.functions)
+    if not before:
+        return
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     for identifier in before:
         if identifier not in model.functions:
@@ -108,7 +110,9 @@ def _drop_functions(model: ir.Model, result: PassResult) -> None:
 
 def _drop_opsets(model: ir.Model, result: PassResult) -> None:
     roots = _roots(model)
-    before = [(root, domain) for root in roots for domain in root.opset_imports]
+    before = [(root, domain) for root in roots for domain in root.opset_imports if domain]
+    if not before:
+        return
     common.RemoveUnusedOpsetsPass()(model)
     for root, domain in before:
         if domain not in root.opset_imports:

@@ -42,7 +42,6 @@ References:
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -57,8 +56,8 @@ from onnx_passes.core.values import (
     constant,
     drop_unread_initializer,
     is_read,
-    main_graphs,
     new_initializer,
+    reads,
     remove,
     subgraphs,
 )
@@ -102,26 +101,26 @@ class FoldConstants(Pass):
             return result
         _lift_constants(model, result)
         refusals: _Refusals = {}
-        while allowed := self._plan(model, refusals):
+        nodes = _constant_nodes(model, refusals)
+        while nodes and (allowed := self._plan(nodes, model, refusals)):
             results = _compute(list(allowed), model, refusals)
             _replace(allowed, results, result, refusals)
+            done = len(allowed) == len(nodes) and refusals.keys().isdisjoint(nodes)
+            nodes = [] if done else _constant_nodes(model, refusals)
         result.skipped += [Note(label(node), reason) for node, reason in refusals.items()]
         return result
 
-    def _plan(self, model: ir.Model, refusals: _Refusals) -> dict[ir.Node, int]:
+    def _plan(
+        self, nodes: list[ir.Node], model: ir.Model, refusals: _Refusals
+    ) -> dict[ir.Node, int]:
         """Return the nodes to compute now with the bytes each may store; refuse others."""
-        nodes = _constant_nodes(model, refusals)
-        if not nodes:
-            return {}
         expected = _expected(nodes, model)
-        reads = Counter(value for node in all_nodes(model.graph) for value in node.inputs)
-        reads.update(value for graph in main_graphs(model) for value in graph.outputs)
         known: set[ir.Value] = set()
         allowed: dict[ir.Node, int] = {}
         for node in nodes:
             if not _all_known(node, known):
                 continue
-            freed = [value for value in node.inputs if value is not None and reads[value] == 1]
+            freed = [value for value in node.inputs if value is not None and _is_freed(value)]
             limit = max(self.max_bytes, sum(_nbytes(expected[value]) for value in freed))
             results = [expected[value] for value in node.outputs if value.name]
             if refusal := _why_not_results(node, results, limit):
@@ -159,8 +158,9 @@ def _constant_nodes(model: ir.Model, refusals: _Refusals) -> list[ir.Node]:
     known: set[ir.Value] = set()
     nodes = []
     for node in all_nodes(model.graph):
-        has_inputs = any(value is not None for value in node.inputs)
-        if node in refusals or not has_inputs or not _all_known(node, known) or not _is_read(node):
+        if not _all_known(node, known) or node in refusals or not _is_read(node):
+            continue
+        if all(value is None for value in node.inputs):
             continue
         if refusal := _why_not(node):
             refusals[node] = refusal
@@ -172,9 +172,15 @@ def _constant_nodes(model: ir.Model, refusals: _Refusals) -> list[ir.Node]:
 
 def _all_known(node: ir.Node, known: Container[ir.Value]) -> bool:
     """Return whether each input of ``node`` is a constant or among the ``known``."""
-    return all(
-        value is None or value in known or constant(value) is not None for value in node.inputs
-    )
+    for value in node.inputs:  # a plain loop: most nodes end it at their first input
+        if value is not None and value not in known and constant(value) is None:
+            return False
+    return True
+
+
+def _is_freed(value: ir.Value) -> bool:
+    """Return whether nothing needs ``value`` any more when its only reader is computed."""
+    return reads(value) == 1 and not value.is_graph_output()
 
 
 def _is_read(node: ir.Node) -> bool:

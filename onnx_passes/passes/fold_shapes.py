@@ -82,16 +82,19 @@ class FoldShapes(Pass):
 def _round(model: ir.Model, constants: Constants, result: PassResult) -> bool:
     """Fold once what the constants of now allow; return whether anything was folded."""
     before = len(result.rewritten)
-    nodes = [node for graph in main_graphs(model) for node in graph]
     known: dict[ir.Value, Known] = {}
     derived: dict[ir.Node, None] = {}  # what computes with shapes, in order
-    for node in nodes:
-        makers = (value.producer() for value in node.inputs if value is not None)
-        if is_operator(node, *_SOURCES) or any(maker in derived for maker in makers):
+    made: set[ir.Value] = set()  # by those
+    targets = []
+    for node in (node for graph in main_graphs(model) for node in graph):
+        kind = node.op_type
+        if kind in _SOURCES or not made.isdisjoint(node.inputs):
             _learn(node, known, derived, result)
-    for node in nodes:
-        if is_operator(node, "Reshape"):
-            _retarget(node, known, constants, result)
+            made.update(node.outputs if node in derived else ())
+        if kind == "Reshape" and is_operator(node, kind):
+            targets.append(node)
+    for node in targets:
+        _retarget(node, known, constants, result)
     for node in reversed(derived):
         _fold(node, known, constants, result)
     return len(result.rewritten) > before

@@ -37,6 +37,8 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.inference import infer, is_invented
 from onnx_passes.core.registry import register
 
+_SIZES = {int}
+
 
 @register
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ class InferShapes(Pass):
 
 def _is_open(value: ir.Value) -> bool:
     """Return whether there is anything that ``value`` could learn."""
-    return value.type is None or value.shape is None or not value.shape.is_static()
+    if value.type is None or value.shape is None:
+        return True
+    return not _SIZES.issuperset(map(type, value.shape))
 
 
 def _learn(value: ir.Value, inferred: ir.Value) -> bool:

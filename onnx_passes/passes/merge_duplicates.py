@@ -99,14 +99,15 @@ def _is_repeatable(node: ir.Node) -> bool:
     """Return whether ``node`` gives the same results for the same inputs, each time."""
     if node.domain not in _DOMAINS or node.op_type in RANDOM_OPERATORS:
         return False
-    return next(subgraphs(node), None) is None
+    return not node.attributes.data or next(subgraphs(node), None) is None
 
 
 def _key(node: ir.Node) -> Hashable:
     """Return what two nodes have in common exactly when they compute the same."""
-    attributes = tuple(sorted(_attribute_key(item) for item in node.attributes.values()))
-    made = tuple(bool(value.name) for value in node.outputs)
-    return node.op_identifier(), tuple(node.inputs), made, attributes
+    attributes = node.attributes.data
+    texts = sorted([_attribute_key(item) for item in attributes.values()]) if attributes else ()
+    made = [bool(value.name) for value in node.outputs]
+    return node.domain, node.op_type, node.overload, node.inputs, *made, *texts
 
 
 def _attribute_key(attribute: ir.Attr) -> str:
@@ -141,10 +142,11 @@ def _merge(node: ir.Node, kept: ir.Node) -> None:
 def _merge_initializers(graph: ir.Graph, result: PassResult) -> None:
     """Merge equal initializers; only those that begin alike are read and hashed."""
     values = [value for value in graph.initializers.values() if _is_private(value)]
-    kinds = Counter(_kind(value) for value in values)
+    kinds = [_kind(value) for value in values]
+    counts = Counter(kinds)
     first: dict[str, ir.Value] = {}
-    for value in values:
-        if value.const_value is None or kinds[_kind(value)] == 1:
+    for value, kind in zip(values, kinds, strict=True):
+        if value.const_value is None or counts[kind] == 1:
             continue
         kept = first.setdefault(_tensor_key(value.const_value), value)
         if kept is not value and value.name:
