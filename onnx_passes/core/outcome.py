@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
@@ -133,5 +135,6 @@ def measure(model: ir.Model) -> Measure:
     from onnx_passes.core.model_io import initializer_bytes
     from onnx_passes.core.values import graphs
 
-    operators = Counter([node.op_type for graph in graphs(model) for node in graph])
+    nodes = itertools.chain.from_iterable(graphs(model))
+    operators = Counter(map(operator.attrgetter("op_type"), nodes))
     return Measure(dict(operators), initializer_bytes(model))
