@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 
 Fingerprint: TypeAlias = tuple[object, ...]
 
-_AXES = ("INT32", "INT64")  # names of dtypes: onnx_ir is imported when it is needed
-_MAX_UNPACKED_BYTES = 512
-
 
 class Fingerprinter:
     """Fingerprints versions of a model; remembers the tensors it has seen.
 
-    On the way, it counts nodes and bytes, see :meth:`measure`, unpacks small tensors of integers,
-    and puts read-only views behind the tensors whose arrays could be changed in place. The caller's
-    own arrays stay writable; only the model looks at them through a view.
+    On the way, it counts nodes and bytes, see :meth:`measure`, and puts read-only views behind the
+    tensors whose arrays could be changed in place. The caller's own arrays stay writable; only the
+    model looks at them through a view.
     """
 
     def __init__(self) -> None:
@@ -168,8 +165,6 @@ def _frozen(tensor: Any) -> Any:  # noqa: ANN401  any of onnx-ir's tensor classe
     """Return ``tensor``, or one that looks at the same array through a read-only view."""
     import onnx_ir as ir
 
-    if isinstance(tensor, ir.TensorProtoTensor):
-        return _unpacked(tensor)
     if not isinstance(tensor, ir.Tensor) or not isinstance(tensor.raw, np.ndarray):
         return tensor
     if not tensor.raw.flags.writeable:
@@ -177,23 +172,6 @@ def _frozen(tensor: Any) -> Any:  # noqa: ANN401  any of onnx-ir's tensor classe
     view = tensor.raw.view()
     view.flags.writeable = False
     return ir.Tensor(view, dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
-
-
-def _unpacked(tensor: ir.TensorProtoTensor) -> Any:  # noqa: ANN401  as above
-    """Return ``tensor``, or its like as an array: axes and sizes are read again and again."""
-    import onnx_ir as ir
-
-    if (
-        tensor.dtype.name not in _AXES
-        or tensor.nbytes > _MAX_UNPACKED_BYTES
-        or tensor.metadata_props
-    ):
-        return tensor
-    array = tensor.numpy()
-    array.flags.writeable = False
-    return ir.Tensor(
-        array, dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string or None
-    )
 
 
 def _head(tensor: Any) -> Fingerprint:  # noqa: ANN401  any of onnx-ir's tensor classes

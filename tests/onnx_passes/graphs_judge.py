@@ -17,10 +17,11 @@ import onnxruntime as ort
 import pytest
 
 from onnx_passes.core.contract import Note, PassResult, ToolError
+from onnx_passes.core.manager import Settings, run_passes
 from onnx_passes.core.passlist import Repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from onnx_passes.core.contract import Pass
     from onnx_passes.core.passlist import Item
@@ -165,8 +166,11 @@ def _run(item: Pass, model: ir.Model) -> PassResult:
         return PassResult(skipped=[Note("model", str(error))])
 
 
-def judge_list(items: Iterable[Item], reference: Reference) -> list[Pass]:
-    """Run a pass list without checks in between; judge what comes out; return what fired."""
+def judge_list(items: Sequence[Item], reference: Reference) -> list[Pass]:
+    """Run a pass list without checks in between; judge what comes out; return what fired.
+
+    A run of the manager that compares no numbers must come to the same model, byte by byte.
+    """
     model = reference.model()
     fired: list[Pass] = []
     for item in items:
@@ -182,6 +186,10 @@ def judge_list(items: Iterable[Item], reference: Reference) -> list[Pass]:
     after = serialised(model)
     if after != reference.text:
         judge_model(after, reference, fired)
+    settings = Settings(check=False, again=reference.model)
+    outcome = run_passes(reference.model(), items, settings)
+    assert outcome.stopped_by is None
+    assert serialised(outcome.model) == after
     return fired
 
 
