@@ -149,6 +149,7 @@ class _Run(Walk):
         self._answers: list[Arrays] | None = None
         self._exactness: Exactness | None = "exact"
         self._checked = False
+        self._spare: ir.Model | None = None  # a copy that the last pass got and did not change
 
     def run(self, items: Sequence[Item]) -> Outcome:
         stopped_by = rejected = None
@@ -190,6 +191,7 @@ class _Run(Walk):
             return
         fingerprint = self._fingerprinter(candidate)
         if fingerprint == self.fingerprint:
+            self._spare = candidate
             self._settle(trial, "unchanged", "")
             return
         trial.fingerprint, trial.measure = fingerprint, self._fingerprinter.measure()
@@ -198,7 +200,7 @@ class _Run(Walk):
 
     def _execute(self, item: Pass) -> tuple[ir.Model, PassResult, str]:
         """Run the pass on a copy; return the copy, its notes, and why it crashed."""
-        candidate = clone(self.model)
+        candidate, self._spare = self._spare or clone(self.model), None
         try:
             if item.isolated:
                 candidate, result = run_isolated(item, candidate, timeout_s=self.settings.timeout_s)

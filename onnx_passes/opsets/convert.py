@@ -97,7 +97,7 @@ def convert(model: ir.Model, version: int) -> Conversion:
     crossing = {root: list(_crossing(root, version)) for root in roots}
     before = complete_inputs(model, [node for nodes in crossing.values() for node in nodes])
     for root in roots:
-        before.update(spread(root, root.opset_imports.get("", version)))
+        before = {**spread(root, root.opset_imports.get("", version)), **before}
     hard = {root: _hard(nodes, _steps(root, version)) for root, nodes in crossing.items()}
     rehearsal = _rehearse(hard, version)
     if rehearsal.refused:
