@@ -86,16 +86,17 @@ class Reference:
 
     def _is_honest(self, feeds: Feeds) -> bool:
         """Return whether all shapes that the model records hold: onnx infers wrong ones too."""
-        made = run_session(self.probe, feeds)
-        infos = (*self.proto.graph.value_info, *self.proto.graph.output)
-        recorded = {info.name: info.type.tensor_type.shape for info in infos}
+        made = {**feeds, **run_session(self.probe, feeds)}
+        infos = [
+            (info.name, info) for info in (*self.proto.graph.value_info, *self.proto.graph.output)
+        ]
+        for node in self.proto.graph.node:  # what a body is given first, it says the shape of
+            for body in (item.g for item in node.attribute if node.op_type == "Loop"):
+                infos += zip(node.input[2:], body.input[2:], strict=True)
         return all(
-            len(shape.dim) == made[name].ndim
-            and all(
-                dim.dim_value == size or not dim.HasField("dim_value")
-                for dim, size in zip(shape.dim, made[name].shape, strict=True)
-            )
-            for name, shape in recorded.items()
+            _holds(info.type.tensor_type.shape, made[name])
+            for name, info in infos
+            if name in made and info.type.tensor_type.HasField("shape")
         )
 
     @functools.cached_property
@@ -107,6 +108,14 @@ class Reference:
             if is_tame(feeds):
                 arrays += run_session(self.probe, feeds).values()
         return max((_peak(array) for array in arrays), default=0.0)
+
+
+def _holds(shape: onnx.TensorShapeProto, array: Array) -> bool:
+    """Return whether an array has the shape that is recorded."""
+    return len(shape.dim) == array.ndim and all(
+        dim.dim_value == size or not dim.HasField("dim_value")
+        for dim, size in zip(shape.dim, array.shape, strict=True)
+    )
 
 
 def _reloaded(text: bytes) -> ir.Model:
