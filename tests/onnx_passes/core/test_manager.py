@@ -622,6 +622,26 @@ def test_each_change_makes_one_session_and_the_original_answers_once(
     assert sessions == [3, 3, 3, 3]
 
 
+def test_passes_that_change_nothing_share_one_copy_which_a_crash_spoils(
+    lab: Lab, plant: Planter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[ir.Model] = []
+
+    def look(model: ir.Model) -> None:
+        given.append(model)
+
+    def spoil(model: ir.Model) -> None:
+        model.graph[0].op_type = "Broken"
+        raise ValueError
+
+    passes = [plant(look), plant(look), plant(spoil), plant(look), plant(drop_one_identity)]
+    outcome = optimize(lab.model(SCALED), [*passes, plant(look)], on_fail="undo")
+    assert verdicts(outcome) == [*["unchanged"] * 2, "crashed", "unchanged", "passed", "unchanged"]
+    assert given[0] is given[1]
+    assert len({id(model) for model in given}) == 3
+    assert lab.ops(outcome.model) == ["MatMul", "Mul", "Add"]
+
+
 # --- the rest of the contract --------------------------------------------------------------------
 
 

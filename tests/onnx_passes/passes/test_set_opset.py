@@ -10,12 +10,16 @@ import pytest
 
 from onnx_passes.core.contract import UsageError
 from onnx_passes.numerics import compare, feeds
-from onnx_passes.opsets.convert import NEWEST, OLDEST, RULES
+from onnx_passes.opsets import convert as convert_module
+from onnx_passes.opsets import forms
+from onnx_passes.opsets.convert import NEWEST, OLDEST, RULES, Conversion
+from onnx_passes.opsets.site import Refusal, Site
 from onnx_passes.opsets.widened import WIDENED, is_step
 from onnx_passes.passes.set_opset import SetOpset
 
 if TYPE_CHECKING:
     from onnx_passes.core.contract import PassResult
+    from onnx_passes.core.names import Names
     from tests.onnx_passes.conftest import Lab
 
 EPS = float(np.finfo(np.float32).eps)
@@ -605,6 +609,40 @@ def test_refuses_the_whole_model(
     if source >= 14 and X in text:  # next to a node that has a form of its own
         text = text.replace("{ ", "{ other = HardSwish(x) ", 1)
     assert expected in refusals(lab, text, source, target)
+
+
+def test_a_rule_that_refuses_only_after_the_rehearsal_is_no_silent_half(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shy(site: Site) -> None:
+        if site.node.graph is not None and site.node.graph.name == "g":
+            raise Refusal
+        forms.hard_swish(site)
+
+    monkeypatch.setitem(RULES, ("HardSwish", 14), (shy, None))
+    with pytest.raises(RuntimeError, match="refused after it was rehearsed: HardSwish -> 'y'"):
+        SetOpset(version=11).run(lab.model(one("y = HardSwish(x)"), opset=16))
+
+
+def test_nodes_without_a_rule_are_neither_copied_nor_touched(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried = []
+    original = convert_module._carry
+
+    def counted(node: ir.Node, steps: range, names: Names, done: Conversion) -> None:
+        carried.append(node.op_type)
+        original(node, steps, names, done)
+
+    monkeypatch.setattr(convert_module, "_carry", counted)
+    text = one(
+        "".join(f"v{i} = Relu({f'v{i - 1}' if i else 'x'}) " for i in range(9))
+        + "y = HardSwish(v8)"
+    )
+    model = lab.model(text, opset=16)
+    SetOpset(version=11).run(model)
+    assert carried == ["HardSwish", "HardSwish"]  # the understudy, then the node
+    assert lab.ops(model)[:2] == ["Relu", "Relu"]
 
 
 @pytest.mark.parametrize("version", [OLDEST - 1, NEWEST + 1])
