@@ -1,4 +1,4 @@
-"""Take a whole model from opset to opset, one step after the other."""
+"""Take a whole model from opset to opset: each node across all steps, rehearsed on a copy first."""
 
 from __future__ import annotations
 

@@ -84,7 +84,8 @@ class DropDouble(Pass):
         if refusals := [note for note in notes if note is not None]:
             result.skipped.extend(refusals)
             return result
-        _narrow_all(model, inside)
+        singles = {value for value in _values(model) if _dtype(value, inferred) == _FLOAT}
+        _narrow_all(model, inside, singles)
         result.rewritten.append(Note("model", f"{len(inside)} values are float32 now"))
         return result
 
@@ -171,8 +172,11 @@ def _overflows(tensor: ir.TensorProtocol) -> bool:
         return bool((np.isfinite(array) & ~np.isfinite(array.astype(np.float32))).any())
 
 
-def _narrow_all(model: ir.Model, inside: list[ir.Value]) -> None:
-    """Make float32 of the values ``inside``, and put Casts between them and the interface."""
+def _narrow_all(model: ir.Model, inside: list[ir.Value], singles: set[ir.Value]) -> None:
+    """Make float32 of the values ``inside``, and put Casts between them and the interface.
+
+    ``singles`` are float32 already, recorded so or not.
+    """
     names, changed, graph = Names(model), set(inside), model.graph
     for node in _nodes(model):
         if not _is_cast(node) or node.outputs[0] in changed or node.graph is not graph:
@@ -182,8 +186,9 @@ def _narrow_all(model: ir.Model, inside: list[ir.Value]) -> None:
             value.const_value = _float32(value.const_value)
         if value.type is not None:
             value.type = ir.TensorType(_FLOAT)
+    singles |= changed - set(graph.inputs)
     for node in _nodes(model):
-        _copy_same(node, changed)
+        _copy_same(node, changed, singles)
     for value in graph.inputs:
         if value in changed:
             _cast_input(value, graph, names)
@@ -206,12 +211,12 @@ def _narrow_attributes(node: ir.Node) -> None:
         node.attributes.add(ir.AttrInt64(name, _FLOAT.value))
 
 
-def _copy_same(node: ir.Node, changed: set[ir.Value]) -> None:
+def _copy_same(node: ir.Node, changed: set[ir.Value], singles: set[ir.Value]) -> None:
     """Make an Identity of a Cast whose result is what it reads, now that it is float32."""
     if not _is_cast(node) or node.outputs[0] not in changed:
         return
     source, to = node.inputs[0], node.attributes["to"]
-    if source is not None and source.dtype == _FLOAT and not to.is_ref():
+    if source in singles and not to.is_ref():
         node.op_type = "Identity"
         node.attributes.clear()
 
