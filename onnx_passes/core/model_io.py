@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from onnx_passes.core.collection import rare_collections
 from onnx_passes.core.contract import ModelError, UsageError
 from onnx_passes.core.file_reader import read
 from onnx_passes.core.file_writer import write
@@ -44,7 +45,8 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
         msg = f"model {path}: found {found}, expected an ONNX file"
         raise ModelError(msg)
     try:
-        model = read(path)
+        with rare_collections():
+            model = read(path)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         msg = f"model {path} is not a readable ONNX file ({reason}); export it again"
@@ -89,27 +91,29 @@ def clone(model: ir.Model) -> ir.Model:
     Raises:
         ModelError: If the graph is no graph: a node uses a value that nothing before it makes.
     """
-    from onnx_passes.core.values import with_inner
-
     try:
-        clone = model.clone()
+        with rare_collections():
+            return _clone(model)
     except Exception as error:
         msg = f"the model is broken and cannot be copied: {root_line(error)}"
         raise ModelError(msg) from error
-    for graph in (clone.graph, *(function.graph for function in clone.functions.values())):
-        for part in with_inner(graph):
-            outputs = (value for node in part for value in node.outputs)
-            for value in (*part.inputs, *part.initializers.values(), *outputs):
-                value.type = _copied(value.type)
-    return clone
 
 
-def _copied(kind: ir.TypeProtocol | None) -> ir.TypeProtocol | None:
+def _clone(model: ir.Model) -> ir.Model:
     import onnx_ir as ir
 
-    if isinstance(kind, ir.TensorType):  # nearly all are, and deepcopy is slow
-        return ir.TensorType(kind.dtype, denotation=kind.denotation)
-    return copy.deepcopy(kind)
+    from onnx_passes.core.values import graphs
+
+    twin = model.clone()
+    for graph in graphs(twin):
+        outputs = (value for node in graph for value in node.outputs)
+        for value in (*graph.inputs, *graph.initializers.values(), *outputs):
+            kind = value.type
+            if type(kind) is ir.TensorType:  # nearly all are, and deepcopy is slow
+                value.type = ir.TensorType(kind.dtype, denotation=kind.denotation)
+            else:
+                value.type = copy.deepcopy(kind)
+    return twin
 
 
 def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
@@ -128,7 +132,7 @@ def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
         msg = f"cannot write {path}: it is a folder; give a file name like model.onnx"
         raise UsageError(msg)
     try:
-        with staging_folder(path.parent) as folder:
+        with rare_collections(), staging_folder(path.parent) as folder:
             _write(model, folder / path.name)
             _keep_readable(model, path.with_name(f"{path.name}.data"))
             # The data first: a model file never points at data that is not there.

@@ -6,6 +6,7 @@ package raises on purpose carry an ``exit_code`` and end here in one line.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -111,7 +112,10 @@ def cli(ctx: click.Context, verbose: int, *, traceback: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
-    sys.exit(_invoke(sys.argv[1:] if argv is None else argv))
+    code = _invoke(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        gc.freeze()  # a last search for garbage, through whole models, would free what ends anyway
+    sys.exit(code)
 
 
 def _invoke(argv: list[str]) -> int:
