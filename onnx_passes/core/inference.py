@@ -20,7 +20,8 @@ def infer(
     """Return, for each value that a node makes, a value with the inferred type and shape.
 
     The main graph and its sub-graphs are covered. Data is propagated, so that the shape a Reshape
-    computes from a Shape is known. A model that onnx cannot infer at all gives an empty result.
+    computes from a Shape is known, unless two graphs use one name: onnx 1.17 to 1.23 keeps the data
+    of both under it. A model that onnx cannot infer at all gives an empty result.
     Values share shapes, which are frozen: what goes into a model is a copy.
 
     Args:
@@ -36,12 +37,25 @@ def infer(
     if afresh:
         _forget_shapes(before.graph)
     try:
-        proto = onnx.shape_inference.infer_shapes(before, data_prop=True)
+        proto = onnx.shape_inference.infer_shapes(before, data_prop=not _shares_names(model))
     except onnx.shape_inference.InferenceError:
         return {}
     found: dict[ir.Value, ir.Value] = {}
     _collect(model.graph, proto.graph, found, _Reader(wanted))
     return found
+
+
+def _shares_names(model: ir.Model) -> bool:
+    """Return whether two of the main graph and its sub-graphs give a value the same name."""
+    seen: set[str | None] = set()
+    for graph in main_graphs(model) if len(list(main_graphs(model))) > 1 else ():
+        made = (value for node in graph for value in node.outputs)
+        names = {value.name for value in (*graph.inputs, *graph.initializers.values(), *made)}
+        names -= {"", None}
+        if not seen.isdisjoint(names):
+            return True
+        seen |= names
+    return False
 
 
 class _Reader:

@@ -18,6 +18,8 @@ Leaves alone:
     - graph inputs: only the caller knows them.
     - bodies of functions: each call may have other shapes.
     - results of operators that onnx does not know, and what follows from them.
+    - what follows from computed shapes, if two graphs of the model use one name: onnx (1.17 to
+      1.23) mixes up what is known of the two values.
 
 Numerics:
     Exact: nothing is computed differently.

@@ -150,3 +150,27 @@ def test_large_weights_do_not_travel_to_onnx(lab: Lab, monkeypatch: pytest.Monke
     assert shapes(model)["h"] == "[N,512]"
     assert len(sizes) == 1
     assert sizes[0] < 1000
+
+
+@pytest.mark.parametrize(("name", "known"), [("s", False), ("r", True)])
+def test_computed_shapes_are_not_those_of_a_value_of_the_same_name_in_another_branch(
+    lab: Lab, name: str, known: bool
+) -> None:
+    model = lab.model(f"""
+        g (float[2, 3] x, float[6] z, bool c) => (float[?] y) {{
+            y = If (c) <
+                then_branch = t () => (float[?] v) {{
+                    s = Shape (z)
+                    w = Reshape (z, s)
+                    v = Neg (w)
+                }},
+                else_branch = e () => (float[?] u) <int64[1] m = {{-1}}> {{
+                    {name} = Shape (x)
+                    k = Reshape (x, {name})
+                    u = Reshape (k, m)
+                }}
+            >
+        }}""")
+    InferShapes().run(model)
+    (made,) = [v for n in model.graph.all_nodes() for v in n.outputs if v.name == "k"]
+    assert str(made.shape) == ("[2,3]" if known else "[None,None]")
