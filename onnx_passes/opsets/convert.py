@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from onnx_passes.core.contract import Note, label
 from onnx_passes.core.names import Names
-from onnx_passes.core.values import all_nodes, constant
+from onnx_passes.core.values import all_nodes
 from onnx_passes.grid_sample.known import complete_inputs, forget
 from onnx_passes.opsets import forms, inputs
+from onnx_passes.opsets.rehearsal import particulars, understudy
 from onnx_passes.opsets.site import Refusal, Site
 from onnx_passes.opsets.types import spread
 from onnx_passes.opsets.widened import (
@@ -25,7 +26,7 @@ from onnx_passes.opsets.widened import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from onnx_passes.opsets.widened import Likeness
 
@@ -117,13 +118,20 @@ def convert(model: ir.Model, version: int) -> Conversion:
 
 
 def _rehearse(hard: dict[ir.Graph, list[ir.Node]], version: int) -> Conversion:
-    """Carry copies of the nodes that may be refused."""
+    """Carry copies of the nodes that may be refused, one of those that are just alike."""
     done = Conversion()
     stage = ir.Graph([], [], nodes=[], name="rehearsal")
     names = Names(ir.Model(stage, ir_version=10))
+    good: set[Hashable] = set()
     for root, nodes in hard.items():
         for node in nodes:
-            _carry(_understudy(node, stage), _steps(root, version), names, done)
+            key = (root.opset_imports.get(""), particulars(node))
+            if key in good:
+                continue
+            refused = len(done.refused)
+            _carry(understudy(node, stage), _steps(root, version), names, done)
+            if key[1] is not None and len(done.refused) == refused:
+                good.add(key)
     return done
 
 
@@ -168,34 +176,13 @@ def _is_plain(node: ir.Node, steps: range) -> bool:
         return False
     if not down:
         return True
-    copy = _understudy(node, ir.Graph([], [], nodes=[], name="trial"))
+    copy = understudy(node, ir.Graph([], [], nodes=[], name="trial"))
     try:
         for step in crossed:
             fit(copy, step - 1)
     except Refusal:
         return False
     return all(is_known_to_fit(likeness(node), step - 1) for step in crossed)
-
-
-def _understudy(node: ir.Node, stage: ir.Graph) -> ir.Node:
-    """Return a copy of ``node`` on ``stage``, with copies of what it reads; graphs stay behind."""
-    inputs = [
-        value
-        and ir.Value(
-            name=value.name, type=value.type, shape=value.shape, const_value=constant(value)
-        )
-        for value in node.inputs
-    ]
-    outputs = [
-        ir.Value(name=value.name, type=value.type, shape=value.shape) for value in node.outputs
-    ]
-    nested = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    attributes = [item for item in node.attributes.values() if item.type not in nested]
-    version, name = node.version, node.name
-    kind = node.op_type
-    copy = ir.Node("", kind, inputs, attributes, outputs=outputs, version=version, name=name)
-    stage.append(copy)
-    return copy
 
 
 def _carry(node: ir.Node, steps: range, names: Names, done: Conversion) -> None:
