@@ -64,6 +64,8 @@ from onnx_passes.core.values import constant, is_read, replace, why_not_replace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_OF_ONE_SHAPE = frozenset({"Concat", "Pad", "Reshape", "Slice", "Transpose"})
+_INTS = {int}
 _CAST_TO_NUMBER = 6  # Before, the type is a string.
 _BROADCAST_NUMPY_STYLE = 7  # Before, an attribute says how.
 _DROPOUT_TRAINING_IS_INPUT = 12
@@ -103,6 +105,8 @@ class DropNoop(Pass):
 
 def _source(node: ir.Node, opset: int) -> ir.Value | str | None:
     """Return the input that ``node`` gives back, why it must stay, or None if it computes."""
+    if node.op_type in _OF_ONE_SHAPE and _is_resized(node):
+        return None
     index = _SOURCES[node.op_type](node, opset)
     if not isinstance(index, int):
         return index
@@ -110,6 +114,15 @@ def _source(node: ir.Node, opset: int) -> ir.Value | str | None:
     if source is None:
         return None
     return why_not_replace(node.outputs[0], source) or source
+
+
+def _is_resized(node: ir.Node) -> bool:
+    """Return whether the static shapes of input and output differ; no constant need be read."""
+    source = node.inputs[0]
+    if source is None or source.shape is None or node.outputs[0].shape is None:
+        return False
+    before, after = source.shape.dims, node.outputs[0].shape.dims
+    return before != after and _INTS.issuperset(map(type, before + after))
 
 
 def _facts(value: ir.Value) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
