@@ -48,7 +48,8 @@ def infer(
 def _shares_names(model: ir.Model) -> bool:
     """Return whether two of the main graph and its sub-graphs give a value the same name."""
     seen: set[str | None] = set()
-    for graph in main_graphs(model) if len(list(main_graphs(model))) > 1 else ():
+    graphs = list(main_graphs(model))
+    for graph in graphs if len(graphs) > 1 else ():
         made = (value for node in graph for value in node.outputs)
         names = {value.name for value in (*graph.inputs, *graph.initializers.values(), *made)}
         names -= {"", None}

@@ -155,4 +155,4 @@ class _Quick(Walk):
 
 def _is_flat(model: ir.Model) -> bool:
     """Return whether no node of the main graph holds a graph."""
-    return not any(graph is not model.graph for graph in main_graphs(model))
+    return len(list(main_graphs(model))) == 1

@@ -151,7 +151,7 @@ class Constants:
     def __init__(self, model: ir.Model) -> None:
         """Note where an initializer may stand: not in a function, not before IR version 4."""
         self._model = model
-        self._made: dict[tuple[object, ...], ir.Value] = {}
+        self._made: dict[tuple[object, ...] | None, ir.Value] = {}
         self._holders = set(main_graphs(model)) if model.ir_version >= _TRUE_CONSTANTS else set()
 
     @functools.cached_property
@@ -171,14 +171,17 @@ class Constants:
         Small ones that are equal are one initializer.
         """
         graph = node.graph
-        key = graph, array.dtype, array.shape, array.tobytes() if array.size <= _SHARED else None
-        known = self._made.get(key) if key[-1] is not None else None
+        small = array.size <= _SHARED
+        key = (graph, array.dtype, array.shape, array.tobytes()) if small else None
+        known = self._made.get(key)
         if known is not None and known.is_initializer():
             return known
         name = fresh_name(f"{node.outputs[0].name}_{hint}", self.names)
         tensor = ir.Tensor(array, name=name)
         if graph in self._holders and graph is not None:
-            self._made[key] = made = new_initializer(graph, name, tensor)
+            made = new_initializer(graph, name, tensor)
+            if key is not None:
+                self._made[key] = made
             return made
         kind, shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
         output = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)

@@ -128,11 +128,6 @@ def fit(node: ir.Node, opset: int) -> None:
         _fitting.add((before, opset))
 
 
-def is_known_to_fit(alike: Likeness | None, opset: int) -> bool:
-    """Return whether a node of this likeness fitted ``opset`` and nothing of it was dropped."""
-    return (alike, opset) in _fitting
-
-
 _fitting: set[tuple[Likeness, int]] = set()
 
 

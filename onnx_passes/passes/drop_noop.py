@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OF_ONE_SHAPE = frozenset({"Concat", "Pad", "Reshape", "Slice", "Transpose"})
-_INTS = {int}
 _CAST_TO_NUMBER = 6  # Before, the type is a string.
 _BROADCAST_NUMPY_STYLE = 7  # Before, an attribute says how.
 _DROPOUT_TRAINING_IS_INPUT = 12
@@ -118,11 +117,11 @@ def _source(node: ir.Node, opset: int) -> ir.Value | str | None:
 
 def _is_resized(node: ir.Node) -> bool:
     """Return whether the static shapes of input and output differ; no constant need be read."""
-    source = node.inputs[0]
-    if source is None or source.shape is None or node.outputs[0].shape is None:
+    source, after = node.inputs[0], node.outputs[0].shape
+    before = None if source is None else source.shape
+    if before is None or after is None or before == after:
         return False
-    before, after = source.shape.dims, node.outputs[0].shape.dims
-    return before != after and _INTS.issuperset(map(type, before + after))
+    return before.is_static() and after.is_static()
 
 
 def _facts(value: ir.Value) -> tuple[ir.TypeProtocol | None, ir.Shape | None]:
