@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,16 +19,30 @@ if TYPE_CHECKING:
 _THRESHOLDS = (2_000_000, 2, 4)
 
 
+_lock = threading.Lock()
+_blocks = 0
+_leave = contextlib.ExitStack()
+
+
 @contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
-    """Within the block, let the collector search less often, and not through what is there now."""
-    before, ours = gc.get_threshold(), gc.get_freeze_count() == 0
-    gc.set_threshold(*_THRESHOLDS)
-    if ours:
-        gc.freeze()
+    """Within the block, let the collector search less often, and not through what is there now.
+
+    Blocks may lie in each other and in several threads: the last that is left restores all.
+    """
+    global _blocks  # noqa: PLW0603  the collector is one for the process
+    with _lock:
+        _blocks += 1
+        if _blocks == 1:
+            _leave.callback(gc.set_threshold, *gc.get_threshold())
+            gc.set_threshold(*_THRESHOLDS)
+            if gc.get_freeze_count() == 0:
+                gc.freeze()
+                _leave.callback(gc.unfreeze)
     try:
         yield
     finally:
-        gc.set_threshold(*before)
-        if ours:
-            gc.unfreeze()
+        with _lock:
+            _blocks -= 1
+            if _blocks == 0:
+                _leave.close()

@@ -60,12 +60,11 @@ def diff(
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from onnx_passes.core.collection import rare_collections
     from onnx_passes.core.model_io import load
     from onnx_passes.numerics.check import Claim, check_model
     from onnx_passes.numerics.oracle import Oracle
 
-    with rare_collections(), ThreadPoolExecutor() as pool:  # to read a file leaves Python alone
+    with ThreadPoolExecutor() as pool:  # to read a file leaves Python alone
         first, second = pool.map(load, (a, b))
     if emulate:
         from onnx_passes.numerics.half import emulate_half
