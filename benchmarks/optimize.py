@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -184,6 +185,7 @@ def _measured(
 ) -> dict[str, Any]:
     target = source.parent / f"{tool}.onnx"
     target.unlink(missing_ok=True)
+    os.sync()  # else one tool waits for what another wrote
     external = f"dict(save_as_external_data=True, location={tool + '.data'!r})" if large else "{}"
     code = _RUN.format(large=external, code=TOOLS[tool])
     command = [options.python, "-c", code, str(source), str(target)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write(model: ir.Model, path: Path) -> None:
-    """Write ``model``, whose tensors are all in memory, to ``path``."""
+    """Write ``model`` to ``path``; tensors in other files are named, not written."""
     import onnx_ir as ir
 
     large = {
@@ -70,7 +70,9 @@ def _headers_only(values: dict[str, ir.Value]) -> Iterator[None]:
 def _is_large(tensor: ir.TensorProtocol) -> bool:
     import onnx_ir as ir
 
-    return tensor.dtype != ir.DataType.STRING and tensor.nbytes >= MIN_WEIGHT_BYTES
+    if isinstance(tensor, ir.ExternalTensor) or tensor.dtype == ir.DataType.STRING:
+        return False
+    return tensor.nbytes >= MIN_WEIGHT_BYTES
 
 
 def _stream(
@@ -98,11 +100,15 @@ def _stream(
         for head, (_, tensor) in zip(heads, headers, strict=True):
             stream.write(head)
             if tensor is not None:
-                _write_bytes(tensor, stream)
+                write_bytes(tensor, stream)
 
 
-def _write_bytes(tensor: ir.TensorProtocol, stream: Any) -> None:  # noqa: ANN401  a binary file
-    """Write the bytes of a tensor, without a copy of them where it can."""
+def write_bytes(tensor: ir.TensorProtocol, stream: Any) -> None:  # noqa: ANN401  a binary file
+    """Write the bytes of a tensor, without a copy of them where it can.
+
+    Raises:
+        ValueError: If it has not the bytes that its type and shape need.
+    """
     before = stream.tell()
     if hasattr(tensor, "tofile"):
         tensor.tofile(stream)

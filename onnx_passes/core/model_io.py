@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from onnx_passes.core.collection import rare_collections
 from onnx_passes.core.contract import ModelError, UsageError
+from onnx_passes.core.data_writer import weights_in
+from onnx_passes.core.external_data import external_tensors, settle_external
 from onnx_passes.core.file_reader import read
 from onnx_passes.core.file_writer import write
 from onnx_passes.core.wellformed import refuse_malformed
+from onnx_passes.core.wire import MAX_SINGLE_FILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +31,9 @@ if TYPE_CHECKING:
 
     ModelLike: TypeAlias = str | os.PathLike[str] | onnx.ModelProto | ir.Model
 
-# protobuf cannot hold 2 GiB in one message; above this, tensors go beside the model.
-MAX_SINGLE_FILE_BYTES = (1 << 31) - (1 << 24)
-
 
 def load(path: str | os.PathLike[str]) -> ir.Model:
-    """Read a model; tensors in external files stay there until they are used.
+    """Read a model; initializers in external files stay there until they are used.
 
     Raises:
         ModelError: If the file is missing, is no ONNX model, its external data is missing, too
@@ -54,7 +54,7 @@ def load(path: str | os.PathLike[str]) -> ir.Model:
     if not model.opset_imports:
         msg = f"model {path} declares no opset, so it is no ONNX model or a broken one"
         raise ModelError(msg)
-    _check_external(model, path)
+    settle_external(model, path)
     refuse_malformed(model, path)
     return model
 
@@ -70,10 +70,12 @@ def to_model(model: ModelLike) -> ir.Model:
     import onnx_ir as ir
 
     if isinstance(model, ir.Model):
-        return clone(model)
+        twin = clone(model)
+        settle_external(twin, None)
+        return twin
     if isinstance(model, onnx.ModelProto):
         converted = ir.from_proto(model)
-        _check_external(converted, Path("onnx.ModelProto"))
+        settle_external(converted, Path("onnx.ModelProto"))
         refuse_malformed(converted, "onnx.ModelProto")
         return converted
     if isinstance(model, (str, os.PathLike)):
@@ -154,20 +156,6 @@ def staging_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def external_tensors(model: ir.Model) -> list[ir.ExternalTensor]:
-    """Return the initializers of all graphs that live in a file."""
-    import onnx_ir as ir
-
-    from onnx_passes.core.values import main_graphs
-
-    return [
-        value.const_value
-        for graph in main_graphs(model)
-        for value in graph.initializers.values()
-        if isinstance(value.const_value, ir.ExternalTensor)
-    ]
-
-
 def initializer_bytes(model: ir.Model) -> int:
     """Return the size of all initializers of all graphs, in bytes."""
     from onnx_passes.core.values import main_graphs
@@ -193,11 +181,9 @@ def root_line(error: BaseException) -> str:
 
 
 def _write(model: ir.Model, path: Path) -> None:
-    import onnx_ir as ir
-
-    large = initializer_bytes(model) > MAX_SINGLE_FILE_BYTES
-    if large or external_tensors(model):
-        ir.save(model, path, external_data=f"{path.name}.data")
+    if initializer_bytes(model) > MAX_SINGLE_FILE_BYTES or external_tensors(model):
+        with weights_in(path.with_name(f"{path.name}.data"), model):
+            write(model, path)
     else:
         write(model, path)
 
@@ -215,41 +201,3 @@ def _keep_readable(model: ir.Model, data: Path) -> None:
             ):
                 # The array is a view of the old file, which lives as long as its view.
                 value.const_value = ir.Tensor(tensor.numpy(), name=value.name)
-
-
-def _check_external(model: ir.Model, path: Path) -> None:
-    import onnx_ir as ir
-
-    attributes = (
-        attribute.value
-        for node in model.graph.all_nodes()
-        for attribute in node.attributes.values()
-        if isinstance(attribute.value, ir.ExternalTensor)
-    )
-    for tensor in (*external_tensors(model), *attributes):
-        _check_file(tensor, path)
-
-
-def _check_file(tensor: ir.ExternalTensor, model_path: Path) -> None:
-    folder = model_path.parent.resolve()
-    target = (folder / tensor.location).resolve()
-    if not target.is_relative_to(folder):
-        msg = f"model {model_path}: external data {tensor.location!r} lies outside its folder"
-        raise ModelError(msg)
-    if not target.is_file():
-        msg = f"model {model_path}: external data {tensor.location!r} is missing; put it beside it"
-        raise ModelError(msg)
-    length = tensor.nbytes if tensor.length is None else tensor.length
-    if length != tensor.nbytes:
-        msg = (
-            f"model {model_path}: tensor {tensor.name!r} has {length} bytes of external data, "
-            f"its type and shape need {tensor.nbytes}"
-        )
-        raise ModelError(msg)
-    end = (tensor.offset or 0) + length
-    if target.stat().st_size < end:
-        msg = (
-            f"model {model_path}: external data {tensor.location!r} holds "
-            f"{target.stat().st_size} bytes, tensor {tensor.name!r} needs {end}"
-        )
-        raise ModelError(msg)

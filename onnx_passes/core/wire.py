@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Field numbers in onnx.proto.
 MODEL_GRAPH, GRAPH_INITIALIZER, TENSOR_RAW_DATA = 7, 5, 9
 _VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
+# protobuf cannot hold 2 GiB in one message; above this, tensors go beside the model.
+MAX_SINGLE_FILE_BYTES = (1 << 31) - (1 << 24)
 _MOST_BITS = 63  # of a number in a key or a length
 
 
