@@ -120,3 +120,62 @@ def test_an_attention_mask_does_not_drown_what_it_lets_through(lab: Lab) -> None
     clean = Runner(model).run(feeds)["y"]
     moved = Runner(nudged_model(model, 0)).run(nudged_feeds(feeds, 0))["y"]
     assert 0 < np.abs(clean - moved).max() < 1e-5
+
+
+# Windows 0 and 1 of an image are shifted: a place sees only those of its own window.
+WINDOWS = """
+g (float[1, 4] x) => (float[4, 4] y)
+<float[2] zeros = {0, 0}, float[2] sevens = {7, 7}, float far = {-100}, float zero = {0},
+ int64[2] across = {1, 4}, int64[2] down = {4, 1}, float[1, 4] w = {1, 2, 3, 5}> {
+    window = Concat <axis = 0> (zeros, sevens)
+    left = Reshape(window, across)
+    up = Reshape(window, down)
+    apart = Sub(left, up)
+    same = Equal(apart, zero)
+    mask = Where(same, zero, far)
+    scores = Mul(x, w)
+    masked = Add(scores, mask)
+    y = Softmax <axis = -1> (masked)
+}
+"""
+
+
+def test_the_mask_of_shifted_windows_does_not_come_undone(lab: Lab) -> None:
+    model, feeds = lab.model(WINDOWS), {"x": rng().standard_normal((1, 4), np.float32)}
+    clean = Runner(model).run(feeds)["y"]
+    assert (clean[0, 2:] < 1e-40).all()
+    noises = [
+        np.abs(clean - Runner(nudged_model(model, seed)).run(feeds)["y"]).max() for seed in range(9)
+    ]
+    assert 0 < max(noises) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("decision", "moves"),
+    [
+        pytest.param("d = Greater(k, zero) y = Where(d, x, zero)", False, id="of constants"),
+        pytest.param("n = Neg(k) d = Cast <to = 9> (n) y = Where(d, x, zero)", False, id="cast"),
+        pytest.param(
+            "f = Cast <to = 11> (k) h = Cast <to = 1> (f) y = Mul(x, h)", True, id="float"
+        ),
+        pytest.param("d = Greater(x, k) y = Where(d, x, zero)", True, id="of data"),
+        pytest.param(
+            """d = Cast <to = 9> (x) i = Identity(d) c = Squeeze(i)
+            y = If (c) <then_branch = t () => (float[1] p) { p = Mul(x, k) },
+                        else_branch = e () => (float[1] q) { q = Abs(x) }>""",
+            True,
+            id="in a branch",
+        ),
+        pytest.param(
+            "r = RandomNormalLike(k) d = Greater(r, k) y = Where(d, x, k)", True, id="chance"
+        ),
+    ],
+)
+def test_a_constant_that_only_decides_among_constants_stays(
+    lab: Lab, decision: str, moves: bool
+) -> None:
+    held = "<float[1] k = {0.7}, float zero = {0}>"
+    model = lab.model(f"g (float[1] x) => (float[1] y) {held} {{ {decision} }}")
+    moved = nudged_model(model, 0).graph.initializers["k"].const_value
+    assert moved is not None
+    assert bool(moved.numpy()[0] != np.float32(0.7)) is moves
