@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from onnx_passes.core.skeleton import skeleton
 from onnx_passes.core.values import main_graphs, subgraphs
 
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import onnx
-    import onnx_ir as ir
 
 
 def infer(
@@ -68,8 +69,6 @@ class _Reader:
 
     def value(self, info: onnx.ValueInfoProto | None, name: str | None) -> ir.Value:
         """Return a value with all that ``info`` says."""
-        import onnx_ir as ir
-
         if info is None:
             return ir.Value(name=name)
         key = info.type.SerializeToString()
@@ -120,3 +119,28 @@ def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 def is_invented(dim: int | ir.SymbolicDim) -> bool:
     """Return whether a dimension has no size and no name but one that onnx made up for it."""
     return not isinstance(dim, int) and (dim.value is None or dim.value.startswith("unk__"))
+
+
+def learn(value: ir.Value, inferred: ir.Value) -> bool:
+    """Add what ``inferred`` knows and ``value`` does not; return whether there was anything.
+
+    Sizes and symbols that stand there stay; names that onnx made up are not taken.
+    """
+    learnt = False
+    if value.type is None and inferred.type is not None:
+        value.type, learnt = inferred.type, True
+    shape = None if inferred.shape is None else _merged(value.shape, inferred.shape)
+    if shape is not None:
+        value.shape, learnt = shape, True
+    return learnt
+
+
+def _merged(known: ir.Shape | None, inferred: ir.Shape) -> ir.Shape | None:
+    """Return the shape of which more is known than of either, or None if ``known`` says it all."""
+    if known is None:
+        return ir.Shape([None if is_invented(dim) else dim for dim in inferred])
+    if known.rank() != inferred.rank():
+        return None
+    pairs = zip(known, inferred, strict=True)
+    dims = tuple([new if is_invented(old) and not is_invented(new) else old for old, new in pairs])
+    return None if dims == known.dims else ir.Shape(dims)

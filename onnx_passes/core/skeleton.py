@@ -33,7 +33,7 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
     graph = model.graph
     values = list(graph.initializers.values())
     view = ir.GraphView(
-        [*graph.inputs, *(_typed(v) for v in values if _is_large(v) and not v.is_graph_input())],
+        [*graph.inputs, *(typed(v) for v in values if _is_large(v) and not v.is_graph_input())],
         graph.outputs,
         nodes=(),
         initializers=[_loaded(value) for value in values if not _is_large(value)],
@@ -153,7 +153,7 @@ def _loaded(value: ir.Value) -> ir.Value:
     return ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=tensor)
 
 
-def _typed(value: ir.Value) -> ir.Value:
+def typed(value: ir.Value) -> ir.Value:
     """Return ``value``, or its like with the type and shape of its tensor."""
     tensor = value.const_value
     if tensor is None or (value.shape is not None and value.type is not None):

@@ -31,13 +31,14 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING, ClassVar
 
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
-from onnx_passes.core.inference import infer, is_invented
+from onnx_passes.core.inference import infer, learn
 from onnx_passes.core.registry import register
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 @register
@@ -56,7 +57,7 @@ class InferShapes(Pass):
             node = value.producer()
             if node is None or not value.name:
                 continue
-            if _learn(value, inferred):
+            if learn(value, inferred):
                 text = f"{value.name!r} is {value.type} {value.shape}"
                 result.rewritten.append(Note(label(node), text))
             elif refusal := _why_unknown(value, node):
@@ -67,28 +68,6 @@ class InferShapes(Pass):
 def _is_open(value: ir.Value) -> bool:
     """Return whether there is anything that ``value`` could learn."""
     return value.type is None or value.shape is None or not value.shape.is_static()
-
-
-def _learn(value: ir.Value, inferred: ir.Value) -> bool:
-    """Add what ``inferred`` knows and ``value`` does not; return whether there was anything."""
-    learnt = False
-    if value.type is None and inferred.type is not None:
-        value.type, learnt = inferred.type, True
-    shape = None if inferred.shape is None else _merged(value.shape, inferred.shape)
-    if shape is not None:
-        value.shape, learnt = shape, True
-    return learnt
-
-
-def _merged(known: ir.Shape | None, inferred: ir.Shape) -> ir.Shape | None:
-    """Return the shape of which more is known than of either, or None if ``known`` says it all."""
-    if known is None:
-        return ir.Shape([None if is_invented(dim) else dim for dim in inferred])
-    if known.rank() != inferred.rank():
-        return None
-    pairs = zip(known, inferred, strict=True)
-    dims = tuple([new if is_invented(old) and not is_invented(new) else old for old, new in pairs])
-    return None if dims == known.dims else ir.Shape(dims)
 
 
 def _why_unknown(value: ir.Value, node: ir.Node) -> str | None:

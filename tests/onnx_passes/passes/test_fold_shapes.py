@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from onnx_passes.core.contract import ModelError
+from onnx_passes.core.node_inference import NodeInference
 from onnx_passes.core.values import constant
 from onnx_passes.numerics.compare import same_bits
 from onnx_passes.passes.fold_shapes import FoldShapes
@@ -148,10 +149,10 @@ def test_rewrites_in_a_branch(lab: Lab) -> None:
     ("text", "node", "reason"),
     [
         pytest.param(
-            compute("u = Neg(x) y = Shape(u)"),
+            compute("u = f.odd(x) y = Shape(u)"),
             "Shape -> 'y'",
             "the shape of 'u' is unknown; infer shapes first",
-            id="keeps the Shape of what has none recorded",
+            id="keeps the Shape of what has none recorded, and gets none",
         ),
         pytest.param(
             compute("y = Concat <axis = 0> (c, h)"),
@@ -279,3 +280,59 @@ def test_one_run_folds_what_the_folded_makes_certain(lab: Lab, body: str) -> Non
     model = lab.model(compute(body))
     lab.exact(FoldShapes(), model, feeds())
     assert "Shape" not in lab.ops(model)
+
+
+# What exporters make of y.view(n, 2, c // 2, h, w).transpose(1, 2) and of x[:, :c // 2].
+SHUFFLE = """
+    s{0} = Shape({1}) c{0} = Gather(s{0}, one) half{0} = Div(c{0}, two)
+    n{0} = Gather(s{0}, zero) h{0} = Slice(s{0}, two_, four_)
+    nu{0} = Unsqueeze(n{0}, first) cu{0} = Unsqueeze(half{0}, first)
+    t{0} = Concat <axis = 0> (nu{0}, two_, cu{0}, h{0}) f{0} = Reshape({1}, t{0})
+    p{0} = Transpose <perm = [0, 2, 1, 3, 4]> (f{0})
+    cw{0} = Unsqueeze(c{0}, first) r{0} = Concat <axis = 0> (nu{0}, cw{0}, h{0})
+    m{0} = Reshape(p{0}, r{0}) a{0} = Slice(m{0}, first, cu{0}, one_) b{0} = Neg(a{0})
+    {2} = Concat <axis = 1> (a{0}, b{0})
+"""
+
+
+def shuffles(count: int) -> str:
+    names = ["x", *(f"x{index}" for index in range(1, count)), "y"]
+    blocks = "".join(SHUFFLE.format(i, names[i], names[i + 1]) for i in range(count))
+    return f"""
+    g (float[N, 4, 2, 3] x) => (float[A, B, C, D] y)
+    <int64 zero = {{0}}, int64 one = {{1}}, int64 two = {{2}}, int64[1] first = {{0}},
+     int64[1] one_ = {{1}}, int64[1] two_ = {{2}}, int64[1] four_ = {{4}}> {{ {blocks} }}"""
+
+
+def test_shapes_are_learnt_one_from_the_other_in_one_run(lab: Lab) -> None:
+    model = lab.model(shuffles(5))
+    x = np.arange(48, dtype=np.float32).reshape(2, 4, 2, 3)
+    result = lab.exact(FoldShapes(), model, {"x": x})
+    assert lab.ops(model) == ["Reshape", "Transpose", "Reshape", "Slice", "Neg", "Concat"] * 5
+    shapes = [str(node.outputs[0].shape) for node in model.graph]
+    block = ["[N,2,2,2,3]", "[N,2,2,2,3]", "[N,4,2,3]", "[N,2,2,3]", "[N,2,2,3]", "[N,4,2,3]"]
+    assert shapes == [*block * 4, *block[:-1], "[A,B,C,D]"]
+    assert "'m4' is FLOAT [N,4,2,3]" in {note.text for note in result.rewritten}
+
+
+@pytest.mark.parametrize("blocks", [5, 10])
+def test_a_node_is_inferred_once(lab: Lab, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ir.Node] = []
+    real = NodeInference.refine
+
+    def counted(self: NodeInference, node: ir.Node, known: Any) -> list[ir.Value]:  # noqa: ANN401
+        asked.append(node)
+        return real(self, node, known)
+
+    monkeypatch.setattr(NodeInference, "refine", counted)
+    FoldShapes().run(lab.model(shuffles(blocks)))
+    # The two Reshapes take theirs from their targets, the first without asking; y has a shape.
+    assert len(asked) == 5 * blocks - 1
+
+
+def test_shapes_that_stand_there_stay(lab: Lab) -> None:
+    model = lab.model(shuffles(2))
+    first = next(node for node in model.graph if node.op_type == "Neg")
+    first.outputs[0].shape = ir.Shape(["P", "Q", None, None])
+    FoldShapes().run(model)
+    assert str(first.outputs[0].shape) == "[P,Q,2,3]"
