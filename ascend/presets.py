@@ -33,11 +33,12 @@ _MERGED = (
     "merge-casts,merge-concats,merge-slices,merge-transposes,merge-reshapes,merge-duplicates,"
     "drop-unused"
 )
-# The parser has no Loop; AffineGrid and Pad in reflect mode run on the AI CPU, or not at all.
+# The parser has no Loop, the chip no Einsum; AffineGrid, IsNaN and Pad in reflect mode run on the
+# AI CPU, or not at all.
 _FOR_THE_PARSER = (
     f"tie-batch,infer-shapes,unroll-loop,({_COMPUTED},{_FUSED})*,merge-matmuls,"
-    "decompose-affine-grid,decompose-reflect-pad,gather-to-split,drop-empty-slice,"
-    "split-average-pool"
+    "decompose-affine-grid,decompose-einsum,decompose-is-nan,decompose-reflect-pad,"
+    "gather-to-split,drop-empty-slice,split-average-pool"
 )
 _CLEAN_UP = f"({_COMPUTED},{_MERGED})*"
 

@@ -108,6 +108,14 @@ def _sample(b: Builder, x: str) -> str:
     return b.op("GridSample", x, grid)
 
 
+def _einsum(b: Builder, x: str) -> str:
+    return b.op("Einsum", x, b.array(_MATRIX), equation="abcd,de->abce")
+
+
+def _guard(b: Builder, x: str) -> str:
+    return b.op("Where", b.op("IsNaN", x), b.array(0.0), x)
+
+
 def _reflect(b: Builder, x: str) -> str:
     padded = b.op("Pad", x, b.ints(0, 0, 0, 1, 0, 0, 0, 0), mode="reflect")
     return b.op("Slice", padded, b.ints(0), b.ints(4), b.ints(3))
@@ -263,7 +271,9 @@ def _repeated(kind: str, **attributes: Any) -> Unit:  # noqa: ANN401  what ONNX 
 # Pass: unit, Relu nodes after each unit, opset.
 _UNITS: dict[str, tuple[Unit, int, int]] = {
     "decompose-affine-grid": (_affine, 20, 20),
+    "decompose-einsum": (_einsum, 0, 17),
     "decompose-grid-sample": (_sample, 49, 16),
+    "decompose-is-nan": (_guard, 0, 17),
     "decompose-reflect-pad": (_reflect, 4, 17),
     "drop-double": (_double, 0, 17),
     "drop-empty-slice": (_empty_slice, 0, 17),

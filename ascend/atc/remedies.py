@@ -71,6 +71,8 @@ _RULES = (
         "grid_sampler",
     ),
     _rule(_PARSER, _run("decompose-affine-grid"), _LIST_8, "AffineGrid"),
+    _rule(_PARSER, _run("decompose-einsum"), _LIST_8, "Einsum"),
+    _rule(_PARSER, _run("decompose-is-nan"), _LIST_5, "IsNaN"),
     _rule(_PARSER, _run("unroll-loop"), _LIST_8, "Loop"),
     _rule(
         _PARSER,

@@ -15,6 +15,8 @@ ORDER = (
     "drop-double",
     "unroll-loop",
     "decompose-affine-grid",
+    "decompose-einsum",
+    "decompose-is-nan",
     "decompose-reflect-pad",
     "decompose-grid-sample",
     "set-opset",

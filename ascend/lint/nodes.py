@@ -39,6 +39,8 @@ _GRID_SAMPLE: dict[Why, str] = {"not listed": "GS001", "opset": "GS002"}
 _TAKE_APART = {
     "GridSample": "decompose-grid-sample{form=rows,target=ascend310p}",
     "AffineGrid": "decompose-affine-grid",
+    "Einsum": "decompose-einsum",
+    "IsNaN": "decompose-is-nan",
     "Loop": "unroll-loop",
 }
 _NARROWED = {"float64": "drop-double", "int64": "narrow-int64"}

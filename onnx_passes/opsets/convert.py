@@ -76,6 +76,7 @@ RULES: dict[tuple[str, int], tuple[Rule | None, Rule | None]] = {
 }
 _ADVICE = {
     "AffineGrid": "; run decompose-affine-grid first",
+    "Einsum": "; run decompose-einsum first",
     "GridSample": "; run decompose-grid-sample first",
 }
 

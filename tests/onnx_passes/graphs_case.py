@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     Maker = Callable[[Sketch], None]
 
 Feeds = dict[str, Array]
-# Where a window is larger than its input, or a sequence empty, onnxruntime pools what is not there,
-# aborts or does not end.
-_NEEDS_ROOM = (b"AveragePool", b"Conv", b"LSTM", b"GRU", b"RNN")
+# Where a window is larger than its input, or a sequence or an axis of Einsum empty, onnxruntime
+# pools what is not there, aborts or does not end.
+_NEEDS_ROOM = (b"AveragePool", b"Conv", b"Einsum", b"LSTM", b"GRU", b"RNN")
 # Passes say on their pages that these take no empty input of unknown extents any more.
 _NOT_EMPTY = (b"oftmax", b"Hardmax", b"GridSample")
 OPSETS = (16, 11, 12, 13, 14, 15, 17, 18, 19, 20)

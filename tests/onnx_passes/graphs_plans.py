@@ -9,6 +9,7 @@ from onnx_passes.core.registry import passes
 
 # Every maker registers itself with the vocabularies.
 from tests.onnx_passes import (
+    graphs_apart,
     graphs_fusions,
     graphs_integers,
     graphs_makers,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from onnx_passes.core.contract import Pass
 
-MODULES = (graphs_fusions, graphs_makers, graphs_integers, graphs_nets, graphs_opsets)
+MODULES = (graphs_apart, graphs_fusions, graphs_makers, graphs_integers, graphs_nets, graphs_opsets)
 # The passes of the catalogue; of the bridges the one that presets use.
 NAMES = [
     cls.name
@@ -47,6 +48,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 LATE: dict[str, tuple[int, ...]] = {
     "decompose-grid-sample": (16, 20),
     "decompose-affine-grid": (20,),
+    "decompose-einsum": (16, 12, 13, 20),
     "splice-grid-sample": (16, 20, 13),
     "fuse-layer-norm": (17, 17, 18, 20, 13),
 }

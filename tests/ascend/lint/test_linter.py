@@ -150,6 +150,14 @@ class TestOperators:
                 ("OP004", "warning"), "decompose-affine-grid", id="AffineGrid",
             ),
             pytest.param(
+                'y = Einsum <equation = "ab,bc->ac"> (x, w)', "float[2, 3] x, float[3, 4] w",
+                "float[2, 4] y", ("OP003", "warning"), "decompose-einsum", id="Einsum",
+            ),
+            pytest.param(
+                "y = IsNaN(x)", "float[4] x", "bool[4] y", ("OP004", "warning"),
+                "decompose-is-nan", id="IsNaN",
+            ),
+            pytest.param(
                 "y = GatherElements(x, i)", "float[A] x, int64[5000] i", "float[5000] y",
                 ("OP007", "info"), "fold-shapes", id="a size that is not known",
             ),

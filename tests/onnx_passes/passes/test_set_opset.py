@@ -437,7 +437,7 @@ REFUSALS = [
         one('y = Einsum <equation = "ijk->ijk"> (x)'),
         12,
         11,
-        "Einsum -> 'y': opset 11 has no Einsum",
+        "Einsum -> 'y': opset 11 has no Einsum; run decompose-einsum first",
         id="an operator that the opset lacks",
     ),
     pytest.param(
