@@ -99,11 +99,16 @@ def average_inside(site: Site) -> None:
 
 
 def average_without_dilations(site: Site) -> None:
-    """AveragePool below 19: no dilations."""
+    """AveragePool below 19: no dilations; without padding none is counted on either side."""
+    attributes = site.node.attributes
+    padded = any(attributes.get_ints("pads") or [])
+    padded |= attributes.get_string("auto_pad", "NOTSET") not in {"NOTSET", "VALID"}
+    if site.integer("ceil_mode", 0) and not padded:
+        attributes.pop("count_include_pad", None)
     average_inside(site)
-    dilations = site.node.attributes.get("dilations")
+    dilations = attributes.get("dilations")
     if dilations is not None and set(dilations.as_ints()) == {1}:
-        del site.node.attributes["dilations"]
+        del attributes["dilations"]
 
 
 def dropout_to_input(site: Site) -> None:

@@ -555,6 +555,17 @@ REFUSALS = [
         id="windows beyond the padding",
     ),
     pytest.param(
+        one(
+            "y = AveragePool <kernel_shape = [2], pads = [1, 0], count_include_pad = 1, "
+            "ceil_mode = 1> (x)",
+            output="float[2, 3, 4] y",
+        ),
+        19,
+        18,
+        "AveragePool -> 'y': ceil_mode=1 with count_include_pad=1 changed its meaning in opset 19",
+        id="windows beyond a padding that is counted",
+    ),
+    pytest.param(
         one("y = AveragePool <kernel_shape = [2], dilations = [2]> (x)", output="float[2, 3, 2] y"),
         19,
         18,
@@ -692,6 +703,28 @@ def test_average_pool_differs_by_rounding(lab: Lab) -> None:
         convert(lab, model, version)
         after = lab.outputs(model, given)["y"]
         assert (np.abs(after - before) <= 6 * EPS * np.abs(given["x"]).max()).all()
+
+
+@pytest.mark.parametrize("kernel", ["1, 1", "2, 2", "3, 4", "2, 5"])
+@pytest.mark.parametrize("strides", ["1, 1", "2, 2", "3, 2", "3, 3"])
+@pytest.mark.parametrize("how", ["", "pads = [0, 0, 0, 0], ", 'auto_pad = "VALID", '])
+def test_windows_beyond_an_input_without_padding_have_a_form_below_19(
+    lab: Lab, kernel: str, strides: str, how: str
+) -> None:
+    text = one(
+        f"y = AveragePool <kernel_shape = [{kernel}], strides = [{strides}], {how}ceil_mode = 1, "
+        "count_include_pad = 1> (x)",
+        "float[1, 2, 9, 8] x",
+        "float[1, 2, H, W] y",
+    )
+    model = lab.model(text, opset=20)
+    given = feeds.generate(model)
+    before = lab.outputs(model, given)["y"]
+    for version in (18, 11, 16):
+        convert(lab, model, version)
+        after = lab.outputs(model, given)["y"]
+        assert after.shape == before.shape
+        assert (np.abs(after - before) <= 12 * EPS * np.abs(given["x"]).max()).all()
 
 
 UNARY = [
