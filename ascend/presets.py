@@ -52,8 +52,9 @@ PRESETS = (
     ),
     Preset(
         "ascend310p",
-        f"{_FOR_THE_PARSER},set-opset{{version=16}},narrow-int64,{_CLEAN_UP}",
-        "For CANN 8 and later, which has a kernel for GridSample and reads it at opset 16 to 18.",
+        f"{_FOR_THE_PARSER},set-opset{{version=17}},fuse-layer-norm,narrow-int64,{_CLEAN_UP}",
+        "For CANN 8 and later, with its kernels for GridSample (opset 16 to 18) and "
+        "LayerNormalization (17, 18).",
         "CANN 8.1 operator list for ONNX: https://www.hiascend.com/document",
     ),
     Preset(

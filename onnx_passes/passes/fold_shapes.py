@@ -79,6 +79,8 @@ class FoldShapes(Pass):
         if model.opset_imports.get("", 0) < _LEAST_OPSET:
             result.skipped.append(Note("model", f"its opset is below {_LEAST_OPSET}"))
             return result
+        if not any(node.op_type in _SOURCES for graph in main_graphs(model) for node in graph):
+            return result
         # A number that was computed may be the bound, the axis or the target of a node.
         while _round(model, constants, result):
             done = {note.node for note in result.rewritten}

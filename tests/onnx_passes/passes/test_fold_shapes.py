@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
-from onnx_passes.core.contract import ModelError
+from onnx_passes.core.contract import ModelError, PassResult
 from onnx_passes.core.node_inference import NodeInference
 from onnx_passes.core.values import constant
 from onnx_passes.numerics.compare import same_bits
@@ -328,6 +328,12 @@ def test_a_node_is_inferred_once(lab: Lab, blocks: int, monkeypatch: pytest.Monk
     FoldShapes().run(lab.model(shuffles(blocks)))
     # The two Reshapes take theirs from their targets, the first without asking; y has a shape.
     assert len(asked) == 5 * blocks - 1
+
+
+def test_without_a_shape_nothing_is_learnt(lab: Lab) -> None:
+    model = lab.model("g (float[N, 4] x) => (float[?, ?] y) { h = Neg(x) y = Abs(h) }")
+    assert FoldShapes().run(model) == PassResult()
+    assert model.graph[0].outputs[0].shape is None
 
 
 def test_shapes_that_stand_there_stay(lab: Lab) -> None:
