@@ -95,7 +95,7 @@ class FuseGemm(Pass):
 def _round(model: ir.Model, constants: Constants, result: PassResult) -> bool:
     """Make what is a Gemm now; return whether anything behind which others may wait changed."""
     flattened = False
-    for found in list(_linears(model)):
+    for found in _linears(model):
         if refusal := _why_not(found) or _why_not_rows(found):
             result.skipped.append(Note(label(found.total), refusal))
             continue
@@ -106,8 +106,11 @@ def _round(model: ir.Model, constants: Constants, result: PassResult) -> bool:
 
 
 def _linears(model: ir.Model) -> Iterator[_Linear]:
-    """Yield each sum of a product and something whose shape may be that of a bias."""
-    for total, opset in operators(model, "Add"):
+    """Yield each sum of a product and something whose shape may be that of a bias.
+
+    Each as it is once those before it are replaced: its bias may be one of them.
+    """
+    for total, opset in list(operators(model, "Add")):
         found = made_by(total, "MatMul")
         if found is not None and opset >= _BROADCAST_NUMPY_STYLE:
             product, bias = found

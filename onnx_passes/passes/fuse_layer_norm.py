@@ -97,7 +97,7 @@ class FuseLayerNorm(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
-        for norm, opset in list(_norms(model)):
+        for norm, opset in _norms(model):
             if refusal := _why_not(norm, opset):
                 result.skipped.append(Note(label(norm.parts[-1]), refusal))
                 continue
@@ -108,7 +108,8 @@ class FuseLayerNorm(Pass):
 
 
 def _norms(model: ir.Model) -> Iterator[tuple[_Norm, int]]:
-    for root, opset in operators(model, "Sqrt"):
+    """Yield each layer norm as it is once those before it are replaced: it may read one of them."""
+    for root, opset in list(operators(model, "Sqrt")):
         spread = _spread(root)
         norm = None if spread is None else _norm(root, spread)
         if norm is not None:

@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from onnx_passes.core.skeleton import skeleton
 from onnx_passes.numerics import compare, feeds, runner
 
 if TYPE_CHECKING:
@@ -66,8 +67,12 @@ class Lab:
 
     @staticmethod
     def check(model: ir.Model) -> None:
-        """Fail unless onnx's checker accepts the model, shapes included."""
+        """Fail unless onnx's checker accepts the model, shapes included, and each node's inputs.
+
+        That a node reads what was replaced does not show in a proto, where only the name counts.
+        """
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
+        skeleton(model)
 
     @staticmethod
     def outputs(model: ir.Model, inputs: Mapping[str, Any] | None = None) -> Feeds:

@@ -67,6 +67,18 @@ def test_rewrites_a_computed_weight_and_bias(lab: Lab) -> None:
     assert lab.ops(model) == ["Gemm"]
 
 
+def test_rewrites_a_layer_whose_bias_is_another_layer(lab: Lab) -> None:
+    model = made(lab, """
+        g (float[1, 3] x, float[3, 4] w, float[4] b) => (float[1, 4] y) {
+            h = MatMul(x, w) t = Add(h, b) n = Neg(x) k = MatMul(n, w) y = Add(k, t)
+        }""")  # fmt: skip
+    x = {"x": np.array([[1, 2, 3]], np.float32)}
+    before = lab.outputs(model, x)["y"]
+    assert len(lab.apply(FuseGemm(), model).rewritten) == 2
+    assert lab.ops(model) == ["Gemm", "Neg", "Gemm"]
+    np.testing.assert_allclose(lab.outputs(model, x)["y"], before, rtol=0, atol=30 * EPS)
+
+
 def test_rewrites_rows_between_two_reshapes(lab: Lab) -> None:
     model = made(lab, ROWS)
     lab.apply(FuseGemm(), model)

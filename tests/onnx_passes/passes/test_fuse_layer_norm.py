@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +88,17 @@ def test_rewrites_axes_that_are_an_input(lab: Lab) -> None:
     lab.apply(FuseLayerNorm(), model)
     assert lab.ops(model) == ["LayerNormalization"]
     assert lab.initializers(model) == ["bias", "scale"]
+
+
+def test_rewrites_a_layer_norm_of_a_layer_norm(lab: Lab) -> None:
+    body = NORM[NORM.index("    m =") : NORM.rindex("}")]
+    first = re.sub(r"\by\b", "between", body)
+    own = re.sub(r"\b([mcqveszw])\b", r"\g<1>_", body)
+    second = re.sub(r"\bx\b", "between", own)
+    model = made(lab, NORM.replace(body, first + second))
+    outcome = optimize(model, "fuse-layer-norm")
+    assert [step.verdict for step in outcome.steps] == ["passed"]
+    assert lab.ops(outcome.model) == ["LayerNormalization"] * 2
 
 
 def test_metadata_of_the_parts_goes_to_the_operator(lab: Lab) -> None:
