@@ -67,23 +67,13 @@ def linear(s: Sketch) -> None:
             return
         wide = s.number(1, 3)
         x = s.add("MatMul", [x, s.weight((deep, wide))], (F32, (*x.shape[:-1], wide)))
-        bias = _bias(s, wide)
+        bias = s.weight(s.one_of((wide,), (wide,), (1, wide), (1,), (), (1, 1, wide)))
         sides = [x, bias] if s.flip() else [bias, x]
         x = s.add("Add", sides, (F32, broadcast(x.shape, bias.shape)))
         deep, size = wide, size // deep * wide
     if not s.flip(5):
         shape = (*_cut(s, size // deep), deep)
         moved(s, "Reshape", x, shape, _target(s, shape))
-
-
-def _bias(s: Sketch, wide: int) -> Tensor:
-    """Take a constant, or the sum of another layer."""
-    if s.flip(4):
-        row = s.pick(lambda v: v.dtype == F32 and v.shape == (1, 2), shape=lambda: (1, 2))
-        if row.shape == (1, 2):
-            product = s.add("MatMul", [row, s.weight((2, wide))], (F32, (1, wide)))
-            return s.add("Add", [product, s.weight((wide,))], (F32, (1, wide)))
-    return s.weight(s.one_of((wide,), (wide,), (1, wide), (1,), (), (1, 1, wide)))
 
 
 def _cut(s: Sketch, count: int) -> Shape:
