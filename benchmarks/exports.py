@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ascend.lint.linter import Target, lint
 from ascend.presets import PRESETS
-from benchmarks.measure import ROOT, machine, run_code, save
+from benchmarks.measure import ROOT, machine, run_code, save, versions_of
 from onnx_passes import optimize
 
 if TYPE_CHECKING:
@@ -48,7 +47,10 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             print(*(line for line in done.stdout.splitlines() if "not exported" in line), sep="\n")
         rows = [_row(path) for path in sorted(folder.glob("*.onnx"))]
-    versions = {**machine("onnx", "onnxruntime", "onnxsim"), **_versions(options.python)}
+    versions = {
+        **machine("onnx", "onnxruntime", "onnxsim"),
+        **versions_of(options.python, "torch", "torchvision"),
+    }
     print(versions)
     if not options.only:
         save("exports", {"models": rows, "machine": versions})
@@ -119,15 +121,6 @@ def _line(row: dict[str, Any]) -> str:
         )
         + f"  {'; '.join(notes)}"
     )
-
-
-def _versions(python: str) -> dict[str, str]:
-    code = (
-        "import json; from importlib.metadata import version\n"
-        "print(json.dumps({n: version(n) for n in ('torch', 'torchvision')}))"
-    )
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-    return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
 
 
 if __name__ == "__main__":

@@ -63,6 +63,17 @@ def machine(*packages: str) -> dict[str, str]:
     return found
 
 
+def versions_of(python: str, *packages: str) -> dict[str, str]:
+    """Return the versions of packages that another Python has."""
+    code = (
+        "import json, sys; from importlib.metadata import version, PackageNotFoundError as E\n"
+        "def v(n):\n try: return version(n)\n except E: return 'not installed'\n"
+        "print(json.dumps({n: v(n) for n in sys.argv[1:]}))"
+    )
+    done = run_command([python, "-c", code, *packages])
+    return dict(json.loads(done.output.splitlines()[-1]))
+
+
 def save(name: str, document: object) -> None:
     """Write ``benchmarks/results/<name>.json``."""
     RESULTS.mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ascend.presets import PRESETS
 from benchmarks import models
-from benchmarks.measure import machine, run_command, save
+from benchmarks.measure import machine, run_command, save, versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def main() -> None:
             for path in source.parent.iterdir():
                 path.unlink()
     packages = ("onnxsim", "onnxslim", "onnxscript", "onnxoptimizer", "onnxruntime", "onnx-ir")
-    versions = {**machine(*packages), **_peer_versions(options.python, packages)}
+    versions = {**machine(*packages), **versions_of(options.python, *packages)}
     if not options.only:
         save("optimize", {"models": document, "machine": versions})
 
@@ -230,16 +230,6 @@ def _line(tool: str, row: dict[str, Any]) -> str:
         f"  {tool:24} {row['seconds']:8.2f} s {row['process_s']:8.2f} s whole "
         f"{row['peak_mb']:6d} MB {row['nodes']:6d} nodes  error {row.get('error', 'not run')}"
     )
-
-
-def _peer_versions(python: str, packages: tuple[str, ...]) -> dict[str, str]:
-    code = (
-        "import json, sys; from importlib.metadata import version, PackageNotFoundError as E\n"
-        "def v(n):\n try: return version(n)\n except E: return 'not installed'\n"
-        "print(json.dumps({n: v(n) for n in sys.argv[1:]}))"
-    )
-    done = run_command([python, "-c", code, *packages])
-    return dict(json.loads(done.output.splitlines()[-1]))
 
 
 if __name__ == "__main__":

@@ -35,15 +35,21 @@ _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 _TRUE_CONSTANTS = 4  # In older IR versions each initializer is a graph input.
 
 
-def operators(model: ir.Model, *op_types: str) -> Iterator[tuple[ir.Node, int]]:
-    """Yield the nodes of these operators, see :func:`is_operator`, each with its opset."""
+def nodes_of(model: ir.Model, *op_types: str) -> Iterator[tuple[ir.Node, int]]:
+    """Yield the nodes of these operators of ``ai.onnx``, functions too, each with its opset."""
     wanted = frozenset(op_types)  # most nodes are others: they must cost next to nothing
     functions = ((item.graph, item.opset_imports) for item in model.functions.values())
     for root, imports in ((model.graph, model.opset_imports), *functions):
+        opset = imports.get("", model.opset_imports.get("", 0))
         for graph in list(with_inner(root)):
             for node in graph:
-                if node.op_type in wanted and is_operator(node, *op_types):
-                    yield node, imports.get("", 0)
+                if node.op_type in wanted and node.domain == "":
+                    yield node, opset
+
+
+def operators(model: ir.Model, *op_types: str) -> Iterator[tuple[ir.Node, int]]:
+    """Yield those of :func:`nodes_of` that are fully spelled out, see :func:`is_operator`."""
+    return (found for found in nodes_of(model, *op_types) if is_operator(found[0], *op_types))
 
 
 def is_operator(node: ir.Node | None, *op_types: str) -> bool:

@@ -50,13 +50,10 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.emit import Emitter
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
-from onnx_passes.core.spelling import constant_integers, drop_unread_constant
-from onnx_passes.core.values import graphs
+from onnx_passes.core.spelling import constant_integers, drop_unread_constant, nodes_of
 from onnx_passes.grid_sample.known import complete_inputs, forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy.typing as npt
 
 _DTYPES = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
@@ -76,7 +73,7 @@ class DecomposeAffineGrid(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
-        nodes = list(_affine_grids(model))
+        nodes = list(nodes_of(model, "AffineGrid"))
         before = complete_inputs(model, [node for node, _ in nodes])
         names = Names(model) if nodes else None
         for node, opset in nodes:
@@ -91,15 +88,6 @@ class DecomposeAffineGrid(Pass):
         if not result.rewritten:
             forget(before)
         return result
-
-
-def _affine_grids(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
-    """Yield every AffineGrid with the opset that its graph imports."""
-    for graph in graphs(model):
-        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in graph:
-            if (node.domain, node.op_type) == ("", "AffineGrid"):
-                yield node, opset
 
 
 def _extents(node: ir.Node) -> list[int] | None:

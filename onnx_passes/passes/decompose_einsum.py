@@ -49,12 +49,10 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.emit import Emitter
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
-from onnx_passes.core.values import graphs
+from onnx_passes.core.spelling import nodes_of
 from onnx_passes.grid_sample.known import complete_inputs, forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from onnx_passes.core.emit import Operand
 
 _DTYPES = {
@@ -84,7 +82,7 @@ class DecomposeEinsum(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
-        nodes = list(_einsums(model))
+        nodes = list(nodes_of(model, "Einsum"))
         before = complete_inputs(model, [node for node, _ in nodes])
         names = Names(model) if nodes else None
         for node, opset in nodes:
@@ -98,15 +96,6 @@ class DecomposeEinsum(Pass):
         if not result.rewritten:
             forget(before)
         return result
-
-
-def _einsums(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
-    """Yield every Einsum with the opset that its graph imports."""
-    for graph in graphs(model):
-        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in graph:
-            if (node.domain, node.op_type) == ("", "Einsum"):
-                yield node, opset
 
 
 def _understood(node: ir.Node) -> _Equation | str:

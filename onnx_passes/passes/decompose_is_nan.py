@@ -34,7 +34,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -42,11 +42,8 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.emit import Emitter
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
-from onnx_passes.core.values import graphs
+from onnx_passes.core.spelling import nodes_of
 from onnx_passes.grid_sample.known import complete_inputs, forget
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # The first opset whose Equal takes a type.
 _LEAST_OPSET = {
@@ -68,7 +65,7 @@ class DecomposeIsNan(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result = PassResult()
-        nodes = list(_is_nans(model))
+        nodes = list(nodes_of(model, "IsNaN"))
         before = complete_inputs(model, [node for node, _ in nodes])
         names = Names(model) if nodes else None
         for node, opset in nodes:
@@ -81,15 +78,6 @@ class DecomposeIsNan(Pass):
         if not result.rewritten:
             forget(before)
         return result
-
-
-def _is_nans(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
-    """Yield every IsNaN with the opset that its graph imports."""
-    for graph in graphs(model):
-        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in graph:
-            if (node.domain, node.op_type) == ("", "IsNaN"):
-                yield node, opset
 
 
 def _why_not(node: ir.Node, opset: int) -> str | None:

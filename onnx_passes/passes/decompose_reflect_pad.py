@@ -45,7 +45,8 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, UsageEr
 from onnx_passes.core.emit import Emitter
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
-from onnx_passes.core.values import constant, drop_unread_initializer, graphs
+from onnx_passes.core.spelling import nodes_of
+from onnx_passes.core.values import constant, drop_unread_initializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,13 +144,9 @@ class DecomposeReflectPad(Pass):
 
 def _reflections(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
     """Yield each Pad in reflect mode with the opset that its graph imports."""
-    for graph in graphs(model):
-        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in graph:
-            if (node.domain, node.op_type) == ("", "Pad"):
-                mode = node.attributes.get_string("mode", "constant")
-                if mode == "reflect":
-                    yield node, opset
+    for node, opset in nodes_of(model, "Pad"):
+        if node.attributes.get_string("mode", "constant") == "reflect":
+            yield node, opset
 
 
 def _why_not(node: ir.Node, opset: int) -> str | None:

@@ -53,7 +53,8 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.emit import Emitter
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
-from onnx_passes.core.values import constant, drop_unread_initializer, graphs, new_initializer
+from onnx_passes.core.spelling import nodes_of
+from onnx_passes.core.values import constant, drop_unread_initializer, new_initializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,11 +103,7 @@ class LiftConv1d(Pass):
 
 def _convs(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
     """Yield each Conv over one spatial axis with the opset that its graph imports."""
-    for graph in graphs(model):
-        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in graph:
-            if (node.domain, node.op_type) == ("", "Conv") and _spatial_axes(node) == 1:
-                yield node, opset
+    return (found for found in nodes_of(model, "Conv") if _spatial_axes(found[0]) == 1)
 
 
 def _spatial_axes(conv: ir.Node) -> int | None:

@@ -44,7 +44,7 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, UsageEr
 from onnx_passes.core.emit import Emitter
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
-from onnx_passes.core.values import graphs
+from onnx_passes.core.spelling import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ class SplitAveragePool(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result, names = PassResult(), Names(model)
-        for node, opset in list(_pools(model)):
+        for node, opset in list(nodes_of(model, "AveragePool")):
             kernel = _ints(node, "kernel_shape")
             if math.prod(kernel) <= self.max_kernel:
                 continue
@@ -97,15 +97,6 @@ class SplitAveragePool(Pass):
         if largest > self.max_kernel:
             return f"its window has the prime factor {largest}, above {self.max_kernel}"
         return None
-
-
-def _pools(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
-    """Yield each AveragePool with the opset that its graph imports."""
-    for graph in graphs(model):
-        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in graph:
-            if (node.domain, node.op_type) == ("", "AveragePool"):
-                yield node, opset
 
 
 def _ints(node: ir.Node, name: str) -> list[int]:

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -52,10 +52,8 @@ from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, UsageEr
 from onnx_passes.core.emit import Emitter
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
-from onnx_passes.core.values import constant, drop_unread_initializer, graphs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from onnx_passes.core.spelling import nodes_of
+from onnx_passes.core.values import constant, drop_unread_initializer
 
 _SPATIAL = 2  # the first spatial axis, after N and C
 _TO_THE_END = np.iinfo(np.int64).max
@@ -100,7 +98,7 @@ class SplitLargeConv(Pass):
     def run(self, model: ir.Model) -> PassResult:
         """See the module docstring."""
         result, names = PassResult(), Names(model)
-        for node, opset in list(_convs(model)):
+        for node, opset in list(nodes_of(model, "Conv")):
             kernel = _kernel(node)
             if max(kernel, default=0) <= self.max_kernel:
                 continue
@@ -113,15 +111,6 @@ class SplitLargeConv(Pass):
             drop_unread_initializer(weight)
             result.rewritten.append(Note(note, f"{parts} parts of the kernel {kernel}"))
         return result
-
-
-def _convs(model: ir.Model) -> Iterator[tuple[ir.Node, int]]:
-    """Yield each Conv with the opset that its graph imports."""
-    for graph in graphs(model):
-        opset = graph.opset_imports.get("", model.opset_imports.get("", 0))
-        for node in graph:
-            if (node.domain, node.op_type) == ("", "Conv"):
-                yield node, opset
 
 
 def _kernel(node: ir.Node) -> list[int]:
