@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from onnx_passes.core.contract import Note, label
+from onnx_passes.core.known_inputs import complete_inputs, forget
 from onnx_passes.core.names import Names
 from onnx_passes.core.values import all_nodes
-from onnx_passes.grid_sample.known import complete_inputs, forget
 from onnx_passes.opsets import forms, inputs
 from onnx_passes.opsets.rehearsal import particulars, understudy
 from onnx_passes.opsets.site import Refusal, Site

@@ -12,14 +12,14 @@ from onnx_passes.opsets.widened import schema
 if TYPE_CHECKING:
     from onnx import defs
 
-    from onnx_passes.grid_sample.known import Facts
+    from onnx_passes.core.known_inputs import Facts
 
 
 def spread(root: ir.Graph, opset: int) -> Facts:
     """Write the type of each output that is untyped and whose operator leaves no choice.
 
     Returns:
-        What was recorded of those before, for :func:`onnx_passes.grid_sample.known.forget`.
+        What was recorded of those before, for :func:`onnx_passes.core.known_inputs.forget`.
     """
     before: Facts = {}
     for node in all_nodes(root):

@@ -45,12 +45,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, UsageError, label
 from onnx_passes.core.emit import Emitter
+from onnx_passes.core.known_inputs import complete_inputs, forget
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
 from onnx_passes.core.values import graphs
 from onnx_passes.grid_sample import forms, matmul
 from onnx_passes.grid_sample.choice import choose
-from onnx_passes.grid_sample.known import complete_inputs, forget
 from onnx_passes.grid_sample.problem import Problem, why_not
 from onnx_passes.grid_sample.producers import mark_producers
 from onnx_passes.grid_sample.site import Options, Site

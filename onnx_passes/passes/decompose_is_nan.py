@@ -40,10 +40,10 @@ import onnx_ir as ir
 
 from onnx_passes.core.contract import Exactness, Note, Pass, PassResult, label
 from onnx_passes.core.emit import Emitter
+from onnx_passes.core.known_inputs import complete_inputs, forget
 from onnx_passes.core.names import Names
 from onnx_passes.core.registry import register
 from onnx_passes.core.spelling import nodes_of
-from onnx_passes.grid_sample.known import complete_inputs, forget
 
 # The first opset whose Equal takes a type.
 _LEAST_OPSET = {

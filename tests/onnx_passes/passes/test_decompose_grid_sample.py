@@ -9,10 +9,10 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from onnx_passes.core import known_inputs
 from onnx_passes.core.emit import PRECISION_KEY
 from onnx_passes.core.inference import infer
 from onnx_passes.core.names import Names
-from onnx_passes.grid_sample import known
 from onnx_passes.grid_sample.marks import restore_precision_marks
 from onnx_passes.passes import decompose_grid_sample
 from onnx_passes.passes.decompose_grid_sample import DecomposeGridSample
@@ -327,7 +327,7 @@ def test_a_model_is_indexed_once_however_many_nodes_it_has(monkeypatch: pytest.M
         return call
 
     monkeypatch.setattr(decompose_grid_sample, "Names", counted("names", Names))
-    monkeypatch.setattr(known, "infer", counted("infer", infer))
+    monkeypatch.setattr(known_inputs, "infer", counted("infer", infer))
     nodes = "".join(f"t{i} = Tanh(grid)\n s{i} = GridSample(x, t{i})\n" for i in range(20))
     model = model_of(f"{nodes} y = Identity(s0)")
     assert len(DecomposeGridSample().run(model).rewritten) == 20
